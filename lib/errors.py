@@ -1,0 +1,330 @@
+"""Every failure a caller can meet, in one tree: each class fixes a status, a `code` and a title.
+
+GatewayError                        500 internal_error
+├── InvalidRequest                  400 invalid_request
+│   ├── PayloadTooLarge             413 payload_too_large
+│   ├── UnsupportedMediaType        415 unsupported_media_type
+│   ├── MethodNotAllowed            405 method_not_allowed
+│   ├── NotFound                    404 not_found
+│   ├── AgentUnknown                404 agent_unknown
+│   └── LoginFailed                 400 login_failed
+├── Unauthenticated                 401
+│   ├── TokenMissing                    token_missing
+│   ├── TokenInvalid                    token_invalid
+│   ├── TokenExpired                    token_expired
+│   ├── SessionExpired                  session_expired
+│   ├── ReauthRequired                  reauth_required
+│   └── StepUpRequired                  step_up_required
+├── Forbidden                       403
+│   ├── CsrfRejected                    csrf_rejected
+│   ├── OriginRejected                  origin_rejected
+│   ├── InsufficientScope               insufficient_scope
+│   ├── UserRequired                    user_required
+│   ├── ConsentRequired                 consent_required
+│   └── AgentAccessDenied               agent_access_denied
+├── UpstreamError                   502
+│   ├── AgentFailed                     agent_failed
+│   ├── AgentNotPublished               agent_not_published
+│   ├── AgentUnavailable            503 agent_unavailable
+│   ├── CapacityExceeded            503 capacity_exceeded
+│   └── DeadlineExceeded            504 deadline_exceeded
+└── Unavailable                     503
+    ├── IdentityProviderUnavailable     identity_provider_unavailable
+    ├── ClientCredentialRejected        client_credential_rejected
+    ├── StateUnavailable                state_unavailable
+    └── NotReady                        not_ready
+
+A `detail` is written here, for the caller: it never holds a library's text, a token, a claim or a question.
+The cause travels by `raise … from`, and is logged once, at the boundary (`lib.web.serve`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class GatewayError(Exception):
+    """A failure that becomes a problem+json reply (RFC 9457).
+
+    `members` are extension members of the problem; `retry_after` is in seconds.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "The gateway failed"
+    default_detail: ClassVar[str] = "Something went wrong here. Quote the trace id when you report it."
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after: int | None = None, members: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(detail or self.default_detail)
+        self.detail = detail or self.default_detail
+        self.retry_after = retry_after
+        self.members = dict(members or {})
+
+
+class InvalidRequest(GatewayError):
+    """The request breaks the contract; repeating it unchanged cannot help."""
+
+    status = 400
+    code = "invalid_request"
+    title = "The request is not valid"
+    default_detail = "The request breaks the contract of this endpoint."
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The body is longer than the endpoint takes."""
+
+    status = 413
+    code = "payload_too_large"
+    title = "The body is too large"
+    default_detail = "The body is longer than this endpoint takes."
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body's media type, or its encoding, is not what the endpoint reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "The media type is not supported"
+    default_detail = "Send the body as application/json in UTF-8, without a content encoding."
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists, the method does not; `allowed` becomes the `Allow` header."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "The method is not allowed"
+    default_detail = "This path does not know that method; `Allow` lists those it knows."
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+
+class NotFound(InvalidRequest):
+    """There is nothing at that path."""
+
+    status = 404
+    code = "not_found"
+    title = "There is nothing here"
+    default_detail = "This path does not exist."
+
+
+class AgentUnknown(InvalidRequest):
+    """The request names an agent that the gateway does not know; `agents` lists those it does."""
+
+    status = 404
+    code = "agent_unknown"
+    title = "The agent is not known"
+    default_detail = "No agent has that name; `agents` lists the names you may use."
+
+
+class LoginFailed(InvalidRequest):
+    """A sign-in did not come to its end: it was declined, is too old, or was not begun in this browser."""
+
+    status = 400
+    code = "login_failed"
+    title = "The sign-in failed"
+    default_detail = "The sign-in was declined, took too long or was begun in another browser. Begin it again."
+
+
+class Unauthenticated(GatewayError):
+    """Nobody is signed in, or no longer."""
+
+    status = 401
+    title = "Sign in first"
+
+
+class TokenMissing(Unauthenticated):
+    """The request brings neither an access token nor a session."""
+
+    code = "token_missing"
+    default_detail = "Bring an access token in `Authorization: Bearer`, or sign in for a session cookie."
+
+
+class TokenInvalid(Unauthenticated):
+    """The access token is not one this gateway accepts."""
+
+    code = "token_invalid"
+    title = "The access token is not valid"
+    default_detail = "The access token was not issued for this gateway, or cannot be trusted."
+
+
+class TokenExpired(Unauthenticated):
+    """The access token was good once."""
+
+    code = "token_expired"
+    title = "The access token has expired"
+    default_detail = "Get a new access token and ask again."
+
+
+class SessionExpired(Unauthenticated):
+    """The session has ended: signed out, idle for too long, or past its absolute end."""
+
+    code = "session_expired"
+    title = "The session has ended"
+    default_detail = "Sign in again."
+
+
+class ReauthRequired(Unauthenticated):
+    """Entra wants the person to sign in again: the grant behind the request was revoked or is too old."""
+
+    code = "reauth_required"
+    title = "Sign in again"
+    default_detail = "The identity provider no longer accepts this sign-in. Sign in again."
+
+
+class StepUpRequired(Unauthenticated):
+    """Entra or Fabric wants more than the sign-in proved (multi-factor, a compliant device).
+
+    `claims` is the JSON text of the claims request to hand back to Entra
+    (https://learn.microsoft.com/entra/identity-platform/claims-challenge).
+    """
+
+    code = "step_up_required"
+    title = "The sign-in must be stronger"
+    default_detail = "Sign in again with the claims of the challenge in `WWW-Authenticate`."
+
+    def __init__(self, claims: str) -> None:
+        super().__init__()
+        self.claims = claims
+
+
+class Forbidden(GatewayError):
+    """The caller is known and may not do this."""
+
+    status = 403
+    title = "This is not allowed"
+
+
+class CsrfRejected(Forbidden):
+    """A change by cookie came without the header that a foreign page cannot send."""
+
+    code = "csrf_rejected"
+    default_detail = "A request that is signed in by cookie and changes something needs the header `X-CSRF: 1`."
+
+
+class OriginRejected(Forbidden):
+    """A change by cookie came from a page that is not on the list of origins."""
+
+    code = "origin_rejected"
+    default_detail = "Pages of this origin may not use the gateway."
+
+
+class InsufficientScope(Forbidden):
+    """The token lacks the scope, the role or the client that the gateway asks for; `scope` names the one to get."""
+
+    code = "insufficient_scope"
+    title = "The token does not allow this"
+    default_detail = "The token lacks what this gateway asks for; `WWW-Authenticate` names it."
+
+    def __init__(self, scope: str) -> None:
+        super().__init__()
+        self.scope = scope
+
+
+class UserRequired(Forbidden):
+    """An app asked an agent that only answers people."""
+
+    code = "user_required"
+    default_detail = "This agent answers people only: call it with a token that a person signed in for."
+
+
+class ConsentRequired(Forbidden):
+    """Nobody has yet allowed the gateway to call Fabric for this person."""
+
+    code = "consent_required"
+    title = "Consent is missing"
+    default_detail = "The gateway may not yet call Fabric for you. An administrator has to consent to it once."
+
+
+class AgentAccessDenied(Forbidden):
+    """Fabric knows the person and does not let them use the agent."""
+
+    code = "agent_access_denied"
+    default_detail = "Fabric does not let you use this agent. Ask its owner to share it with you."
+
+
+class UpstreamError(GatewayError):
+    """The data agent, or the way to it, failed."""
+
+    status = 502
+    title = "The data agent failed"
+
+
+class AgentFailed(UpstreamError):
+    """The agent took the question and produced no answer, or something that is not one."""
+
+    code = "agent_failed"
+    default_detail = "The data agent could not answer. Rephrase the question, or try again later."
+
+
+class AgentNotPublished(UpstreamError):
+    """The agent exists but its owner has not published it."""
+
+    code = "agent_not_published"
+    title = "The data agent is not published"
+    default_detail = "The data agent has no published version. Its owner has to publish it in Fabric."
+
+
+class AgentUnavailable(UpstreamError):
+    """The agent could not be reached."""
+
+    status = 503
+    code = "agent_unavailable"
+    title = "The data agent cannot be reached"
+    default_detail = "The data agent cannot be reached at the moment. Try again shortly."
+
+
+class CapacityExceeded(UpstreamError):
+    """Fabric refuses work: the capacity is overloaded, throttled or paused."""
+
+    status = 503
+    code = "capacity_exceeded"
+    title = "The Fabric capacity is exhausted"
+    default_detail = "The Fabric capacity behind the agent is overloaded or paused. Try again later."
+
+
+class DeadlineExceeded(UpstreamError):
+    """The answer did not come in time; whether the agent finished is not known."""
+
+    status = 504
+    code = "deadline_exceeded"
+    title = "The answer took too long"
+    default_detail = "The data agent did not answer in time. Ask something narrower, or try again."
+
+
+class Unavailable(GatewayError):
+    """Something that the gateway stands on is away; the request itself may be fine."""
+
+    status = 503
+    title = "The gateway cannot serve this now"
+
+
+class IdentityProviderUnavailable(Unavailable):
+    """Entra cannot be reached, or answers with failures."""
+
+    code = "identity_provider_unavailable"
+    default_detail = "The identity provider cannot be reached at the moment. Try again shortly."
+
+
+class ClientCredentialRejected(Unavailable):
+    """Entra refuses the gateway's own credential: a matter for those who operate it."""
+
+    code = "client_credential_rejected"
+    default_detail = "The gateway cannot prove its own identity. Those who operate it have been told."
+
+
+class StateUnavailable(Unavailable):
+    """Table Storage or Key Vault cannot be reached."""
+
+    code = "state_unavailable"
+    default_detail = "The gateway's own storage cannot be reached at the moment. Try again shortly."
+
+
+class NotReady(Unavailable):
+    """The gateway's settings are wrong; its log lists every problem."""
+
+    code = "not_ready"
+    default_detail = "The gateway is not configured correctly. Its log lists every problem."

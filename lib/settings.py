@@ -1,0 +1,199 @@
+"""The settings: one frozen value, read from a mapping once, refused as a whole with every problem named.
+
+Nothing that weakens security has a default, and no empty value switches a check off. Plain http, and hosts other
+than Microsoft's, are accepted on loopback alone and only where `ENVIRONMENT` is `development`: that is how the
+local stack's emulators come in, without a branch anywhere else. `docs/settings.md` lists every name.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lib.agents.addresses import AgentAddress, UnknownAddress, parse_address
+from lib.environ import EnvironReader, host_of
+from lib.hosts import is_loopback
+
+type Environment = Literal["development", "staging", "production"]
+type CredentialKind = Literal["managed-identity", "certificate", "secret"]
+type AgentIdentity = Literal["user", "app"]
+
+ENTRA_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")
+GRAPH_HOSTS = ("graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn")
+VAULT_SUFFIXES = (".vault.azure.net", ".vault.usgovcloudapi.net", ".vault.azure.cn")
+TABLE_SUFFIXES = (".table.core.windows.net", ".table.core.usgovcloudapi.net", ".table.core.chinacloudapi.cn")
+QUEUE_SUFFIXES = tuple(suffix.replace(".table.", ".queue.") for suffix in TABLE_SUFFIXES)
+
+AZURITE = (  # Azurite's account and key are public and the same everywhere (Azurite README, "Default storage account")
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1"
+)
+
+_AGENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+
+class SettingsInvalid(Exception):
+    """The settings are refused; `problems` has one line each, starting with the variable's name, never its value."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("invalid settings: " + "; ".join(self.problems))
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """One data agent as configured: `identity` says whose token asks it, each person's or the app's own."""
+
+    name: str
+    address: AgentAddress
+    description: str = ""
+    identity: AgentIdentity = "user"
+
+
+@dataclass(frozen=True)
+class StateStorage:
+    """Where shared state lives: service addresses with a managed identity, or Azurite's connection string."""
+
+    table_url: str = ""
+    queue_url: str = ""
+    managed_identity_client_id: str | None = None
+    connection_string: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the gateway is told from outside. Times are in seconds."""
+
+    environment: Environment
+    tenant_id: str
+    client_id: str
+    client_credential: CredentialKind
+    managed_identity: bool
+    managed_identity_client_id: str | None
+    agents: Mapping[str, AgentSettings]
+    key_vault_url: str
+    state_storage: StateStorage
+    public_base_url: str
+    allowed_origins: frozenset[str]
+    allowed_tenants: frozenset[str]
+    allowed_clients: frozenset[str]
+    required_scope: str
+    required_role: str
+    entra_authority_host: str
+    fabric_scope: str
+    graph_url: str
+    log_level: str
+    session_idle_seconds: int
+    session_absolute_seconds: int
+    query_deadline_seconds: int
+
+    @property
+    def development(self) -> bool:
+        """Whether loopback peers and a developer's own Azure sign-in are acceptable."""
+        return self.environment == "development"
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """The settings in `environ`. Raises `SettingsInvalid` with every problem at once."""
+        reader = EnvironReader(environ)
+        tenant = reader.guid("TENANT_ID")
+        client = reader.guid("CLIENT_ID")
+        identity = reader.guid("AZURE_CLIENT_ID") if reader.get("AZURE_CLIENT_ID") else None
+        settings = cls(
+            environment=reader.choice("ENVIRONMENT", ("production", "staging", "development")),
+            tenant_id=tenant,
+            client_id=client,
+            client_credential=reader.choice("CLIENT_CREDENTIAL", ("managed-identity", "certificate", "secret")),
+            # a developer's machine has none and uses the Azure CLI's sign-in
+            managed_identity=not reader.development or bool(reader.get("IDENTITY_ENDPOINT")),
+            managed_identity_client_id=identity,
+            agents=_agents(reader),
+            key_vault_url=reader.url("KEY_VAULT_URL", suffixes=VAULT_SUFFIXES),
+            state_storage=_state_storage(reader, identity),
+            public_base_url=reader.url("PUBLIC_BASE_URL", plain_http_in_development=True),
+            allowed_origins=frozenset(reader.items("ALLOWED_ORIGINS", reader.origin)),
+            allowed_tenants=frozenset(reader.items("ALLOWED_TENANTS", reader.as_guid)) or frozenset({tenant}),
+            allowed_clients=frozenset(reader.items("ALLOWED_CLIENTS", reader.as_guid)) or frozenset({client}),
+            required_scope=reader.word("REQUIRED_SCOPE", "access_as_user"),
+            required_role=reader.word("REQUIRED_ROLE", "Query.All"),
+            entra_authority_host=reader.url("ENTRA_AUTHORITY_HOST", f"https://{ENTRA_HOSTS[0]}", hosts=ENTRA_HOSTS),
+            fabric_scope=reader.scope("FABRIC_SCOPE", "https://api.fabric.microsoft.com/.default"),
+            graph_url=reader.url("GRAPH_URL", f"https://{GRAPH_HOSTS[0]}", hosts=GRAPH_HOSTS),
+            log_level=reader.choice("LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
+            session_idle_seconds=60 * reader.number("SESSION_IDLE_MINUTES", 30, 1, 24 * 60),
+            session_absolute_seconds=60 * reader.number("SESSION_ABSOLUTE_MINUTES", 8 * 60, 1, 24 * 60),
+            query_deadline_seconds=reader.number("QUERY_DEADLINE_SECONDS", 180, 5, 220),
+        )
+        if reader.problems:
+            raise SettingsInvalid(reader.problems)
+        return settings
+
+
+def _state_storage(reader: EnvironReader, identity: str | None) -> StateStorage:
+    if connection_string := reader.get("STATE_STORAGE"):
+        return _azurite(reader, connection_string)
+    if reader.get("STATE_STORAGE__credential") not in {"", "managedidentity"}:
+        reader.problem("STATE_STORAGE__credential", "must be managedidentity")
+    table_url = reader.url("STATE_STORAGE__tableServiceUri", suffixes=TABLE_SUFFIXES)
+    queue_url = ""
+    if reader.get("STATE_STORAGE__queueServiceUri"):
+        queue_url = reader.url("STATE_STORAGE__queueServiceUri", suffixes=QUEUE_SUFFIXES)
+    if reader.get("STATE_STORAGE__clientId"):
+        identity = reader.guid("STATE_STORAGE__clientId")
+    return StateStorage(table_url, queue_url, identity)
+
+
+def _azurite(reader: EnvironReader, connection_string: str) -> StateStorage:
+    if connection_string == "UseDevelopmentStorage=true":
+        connection_string = AZURITE
+    parts = dict(part.partition("=")[::2] for part in connection_string.split(";"))
+    hosts = [host_of(parts[name]) for name in ("TableEndpoint", "QueueEndpoint") if name in parts]
+    local = "TableEndpoint" in parts and all(host is not None and is_loopback(host) for host in hosts)
+    if not reader.development or not local:
+        reader.problem(
+            "STATE_STORAGE", "holds a key: only Azurite on this machine may be reached so; set __tableServiceUri"
+        )
+    return StateStorage(
+        parts.get("TableEndpoint", ""), parts.get("QueueEndpoint", ""), connection_string=connection_string
+    )
+
+
+def _agents(reader: EnvironReader) -> dict[str, AgentSettings]:
+    """The agents of `DATA_AGENTS`, or the one of `DATA_AGENT_URL` under the name `default`."""
+    if listed := reader.get("DATA_AGENTS"):
+        try:
+            described = json.loads(listed)
+        except ValueError:
+            described = None
+        if not isinstance(described, dict) or not described:
+            reader.problem("DATA_AGENTS", "must be a JSON object: name → {url, description, identity}")
+            return {}
+        agents = (_agent(reader, f"DATA_AGENTS[{name}]", name, value) for name, value in described.items())
+        return {agent.name: agent for agent in agents if agent}
+    url = reader.text("DATA_AGENT_URL")
+    agent = _agent(reader, "DATA_AGENT_URL", "default", {"url": url}) if url else None
+    return {agent.name: agent} if agent else {}
+
+
+def _agent(reader: EnvironReader, label: str, name: str, described: Any) -> AgentSettings | None:
+    known = {"url", "description", "identity"}
+    if not _AGENT_NAME.fullmatch(name):
+        reader.problem(label, "needs a name of small letters, digits and hyphens")
+    if (
+        not isinstance(described, dict)
+        or not described.keys() <= known
+        or not all(isinstance(value, str) for value in described.values())
+    ):
+        reader.problem(label, "takes the texts url, description and identity alone")
+        return None
+    identity: AgentIdentity = "app" if described.get("identity") == "app" else "user"
+    if described.get("identity", identity) != identity:
+        reader.problem(label, "has an identity that is neither user nor app")
+    try:
+        address = parse_address(described.get("url", ""), loopback_allowed=reader.development)
+    except UnknownAddress as fault:
+        reader.problem(label, str(fault))
+        return None
+    return AgentSettings(name, address, described.get("description", ""), identity)
