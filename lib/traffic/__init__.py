@@ -1,0 +1,1 @@
+"""What keeps one request from harming another: deadlines and retries."""

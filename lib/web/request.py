@@ -1,0 +1,24 @@
+"""An HTTP request as the gateway sees it, whatever host received it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. `headers` has lower-case names; `path` has no query and keeps the route prefix.
+
+    `query` has the decoded parameters, one value each: a host that received a name twice keeps one of them.
+    `trace_id` is 32 hex digits: the caller's, by `traceparent` (W3C Trace Context), or a new one.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    trace_id: str = ""
+
+    def header(self, name: str) -> str:
+        """The header `name` (lower case), without surrounding white space; empty where it is absent."""
+        return self.headers.get(name, "").strip()

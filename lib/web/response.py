@@ -1,0 +1,50 @@
+"""Replies: values turned into bytes, with the headers each kind needs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+type HeaderPairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Response:
+    """One reply. `headers` are pairs, since `Set-Cookie` may come more than once."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: HeaderPairs = field(default=(), repr=False)
+
+    def with_headers(self, pairs: Iterable[tuple[str, str]]) -> "Response":
+        """The same reply with more headers behind those it has."""
+        return Response(self.status, self.body, (*self.headers, *pairs))
+
+
+def json_response(
+    value: Any, status: int = 200, *, headers: HeaderPairs = (), media_type: str = "application/json"
+) -> Response:
+    """`value` as compact JSON. ASCII only, so that no reader can take a line separator for an end of line."""
+    body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return Response(status, body, (("Content-Type", media_type), *headers))
+
+
+def page(html: str, status: int = 200, *, headers: HeaderPairs = ()) -> Response:
+    """A small HTML page of our own making."""
+    return Response(status, html.encode(), (("Content-Type", "text/html; charset=utf-8"), *headers))
+
+
+def redirect(location: str, status: int = 302, *, headers: HeaderPairs = ()) -> Response:
+    """A redirect to `location`, which the caller has already checked."""
+    return Response(status, b"", (("Location", location), *headers))
+
+
+def empty(status: int = 204, *, headers: HeaderPairs = ()) -> Response:
+    """A reply without a body."""
+    return Response(status, b"", headers)
+
+
+def problem_response(status: int, code: str, title: str, detail: str, members: Mapping[str, Any]) -> Response:
+    """A problem as RFC 9457 wants it; `type` is the code's paragraph in the API document."""
+    value = {"type": f"urn:fabric-gateway:problem:{code}", "title": title, "status": status, "detail": detail}
+    return json_response(value | {"code": code, **members}, status, media_type="application/problem+json")

@@ -1,0 +1,106 @@
+"""The boundary: every request comes in and every reply goes out here, failures included.
+
+Here, and nowhere else, a failure becomes a reply and is logged, and a reply gets the headers that all replies carry.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from lib import telemetry
+from lib.errors import GatewayError, MethodNotAllowed, PayloadTooLarge
+from lib.web.origins import cors_headers, preflight_headers
+from lib.web.problems import problem
+from lib.web.request import Request
+from lib.web.response import Response, empty
+
+MAX_BODY_BYTES = 32 * 1024
+SECURITY_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
+    ("Vary", "Authorization, Cookie, Origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+
+_log = logging.getLogger(__name__)
+
+type Handler[Gateway] = Callable[[Gateway, Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the boundary has to know of the gateway: the pages that may call it, and where Entra takes claims."""
+
+    origins: frozenset[str] = frozenset()
+    authorization_uri: str = ""
+
+
+async def serve[Gateway](
+    gateway: Gateway, request: Request, route: str, handlers: Mapping[str, Handler[Gateway]], site: Site
+) -> Response:
+    """The reply to `request`: that of the handler of its method, or a problem. Never raises.
+
+    `route` names the endpoint in logs, since a path may hold what its sender likes.
+    """
+    began = time.perf_counter()
+    scope = telemetry.trace_id.set(request.trace_id)
+    try:
+        response = await _answer(gateway, request, handlers, site)
+    except GatewayError as error:
+        _tell(error)
+        response = problem(error, request.trace_id, site.authorization_uri)
+    except Exception:
+        _log.exception("a request failed unexpectedly", extra={"route": route})
+        response = problem(GatewayError(), request.trace_id, site.authorization_uri)
+    milliseconds = (time.perf_counter() - began) * 1000
+    _log.info(
+        "served",
+        extra={"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)},
+    )
+    telemetry.trace_id.reset(scope)
+    return _finished(request, response, site, milliseconds)
+
+
+async def _answer[Gateway](
+    gateway: Gateway, request: Request, handlers: Mapping[str, Handler[Gateway]], site: Site
+) -> Response:
+    methods = _methods(handlers)
+    if request.method == "OPTIONS":
+        return empty(headers=(("Allow", ", ".join(methods)), *preflight_headers(request, site.origins, methods)))
+    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        raise MethodNotAllowed(methods)
+    if len(request.body) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"The body must not be longer than {MAX_BODY_BYTES} bytes.")
+    return await handler(gateway, request)
+
+
+def _methods[Gateway](handlers: Mapping[str, Handler[Gateway]]) -> tuple[str, ...]:
+    return (*handlers, *(("HEAD",) if "GET" in handlers else ()), "OPTIONS")
+
+
+def _tell(error: GatewayError) -> None:
+    """Logs what went wrong here or upstream; what only the caller can mend is in the line of the request."""
+    if error.status >= 500:  # noqa: PLR2004  # the class of status codes, RFC 9110 section 15.6
+        _log.warning("a request failed", extra={"code": error.code, "cause": telemetry.describe(error)})
+    else:
+        _log.info("a request was refused", extra={"code": error.code})
+
+
+def _finished(request: Request, response: Response, site: Site, milliseconds: float) -> Response:
+    own = {name.lower() for name, _ in response.headers}
+    headers = [
+        ("X-Request-Id", request.trace_id),
+        ("traceparent", f"00-{request.trace_id}-{secrets.token_hex(8)}-01"),
+        ("Server-Timing", f"total;dur={milliseconds:.1f}"),
+        *cors_headers(request, site.origins),
+        *(pair for pair in SECURITY_HEADERS if pair[0].lower() not in own),
+    ]
+    body = b"" if request.method == "HEAD" else response.body
+    return Response(response.status, body, (*response.headers, *headers))

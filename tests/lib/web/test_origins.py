@@ -1,0 +1,87 @@
+"""Rules for pages of other origins."""
+
+import pytest
+
+from lib.errors import CsrfRejected, GatewayError, OriginRejected
+from lib.web.origins import cors_headers, preflight_headers, refuse_forgery
+from lib.web.request import Request
+
+APP = "https://app.contoso.com"
+ORIGINS = frozenset({APP})
+
+
+def sent(**headers: str) -> Request:
+    """A POST with these headers."""
+    return Request("POST", "/api/query", {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "null",
+        "https://app.contoso.com.evil.example",
+        "https://evil.example",
+        "http://app.contoso.com",
+        "https://APP.contoso.com",
+        "https://app.contoso.com:8443",
+        "https://app.contoso.com/",
+        "*",
+    ],
+)
+def test_only_an_exact_origin_may_read_replies(origin: str) -> None:
+    """No pattern, no suffix, no other scheme or port."""
+    assert cors_headers(sent(origin=origin), ORIGINS) == ()
+    assert preflight_headers(sent(origin=origin), ORIGINS, ["POST"]) == ()
+
+
+def test_a_known_page_may_read_replies_with_its_cookies() -> None:
+    """The origin is named, never answered with a star."""
+    headers = dict(cors_headers(sent(origin=APP), ORIGINS))
+    assert headers["Access-Control-Allow-Origin"] == APP
+    assert headers["Access-Control-Allow-Credentials"] == "true"
+    assert "WWW-Authenticate" in headers["Access-Control-Expose-Headers"]
+
+
+def test_a_preflight_names_methods_and_headers() -> None:
+    """What a known page may send."""
+    headers = dict(preflight_headers(sent(origin=APP), ORIGINS, ["GET", "POST"]))
+    assert headers["Access-Control-Allow-Methods"] == "GET, POST"
+    assert "X-CSRF" in headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "refusal"),
+    [
+        pytest.param({"origin": APP}, CsrfRejected, id="no custom header"),
+        pytest.param({"origin": APP, "x_csrf": "0"}, CsrfRejected, id="wrong custom header"),
+        pytest.param({"x_csrf": "1"}, OriginRejected, id="nothing tells where it comes from"),
+        pytest.param({"x_csrf": "1", "origin": "null"}, OriginRejected, id="a page without an origin"),
+        pytest.param({"x_csrf": "1", "origin": "https://evil.example"}, OriginRejected, id="a foreign page"),
+        pytest.param({"x_csrf": "1", "sec_fetch_site": "cross-site"}, OriginRejected, id="a foreign site"),
+        pytest.param({"x_csrf": "1", "sec_fetch_site": "none"}, OriginRejected, id="typed into the address bar"),
+        pytest.param(
+            {"x_csrf": "1", "origin": APP, "sec_fetch_site": "cross-site"}, OriginRejected, id="a known page elsewhere"
+        ),
+    ],
+)
+def test_a_request_that_a_foreign_page_could_forge_is_refused(
+    headers: dict[str, str], refusal: type[GatewayError]
+) -> None:
+    """The custom header and the origin are both demanded."""
+    with pytest.raises(refusal):
+        refuse_forgery(sent(**headers), ORIGINS)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_csrf": "1", "origin": APP},
+        {"x_csrf": "1", "origin": APP, "sec_fetch_site": "same-site"},
+        {"x_csrf": "1", "sec_fetch_site": "same-origin"},
+    ],
+    ids=str,
+)
+def test_a_request_of_a_known_page_passes(headers: dict[str, str]) -> None:
+    """Same-origin fetches may come without an Origin; Fetch Metadata speaks for them."""
+    refuse_forgery(sent(**headers), ORIGINS)
