@@ -1,0 +1,270 @@
+"""The local host: serves the function app of a directory over HTTP, with Microsoft's own Python runtime inside.
+
+`python -m local.host --port 7071` stands in for `func start`. What a function sees and what a client gets follow the
+Azure Functions host, version 4, its losses included: see `local.routing`, `local.wire` and `local.runtime`.
+
+Timers and other triggers are indexed, not scheduled: `POST /admin/functions/{name}` runs one, as in the cloud.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from local import runtime, wire
+from local.routing import Route, find, path_of, route
+from local.wire import HostResponse
+
+__all__ = ["FunctionHost", "HostResponse", "load_local_settings", "main"]
+
+BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
+BODY_LIMIT = 104_857_600
+"""Bytes; what the host takes where the setting says nothing."""
+SHUTDOWN_SECONDS = 5
+
+_ADMIN = "/admin/functions/"
+_TRACE_PARENT = re.compile("[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_log = logging.getLogger("local.host")
+_runtime_log = logging.getLogger("azure.functions")
+
+
+class FunctionHost:
+    """The function app of a directory as an ASGI application, also callable without a socket.
+
+    One app in a process: the runtime's registry and the imported `function_app` module live as long as the process.
+    """
+
+    def __init__(
+        self, app_directory: Path, *, body_limit: int = BODY_LIMIT, random_hex: Callable[[int], str] = secrets.token_hex
+    ) -> None:
+        self._app_directory = app_directory.resolve()
+        self._body_limit = body_limit
+        self._random_hex = random_hex
+        self._custom_headers: Mapping[str, str] = {}
+        self._functions: dict[str, runtime.Function] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+        self.routes: tuple[Route, ...] = ()
+
+    async def start(self) -> None:
+        """Read host.json and index the app. Raises whatever the app raises while it is imported."""
+        options = _http_options(self._app_directory)
+        prefix = options.get("routePrefix", "api")
+        self._custom_headers = options.get("customHeaders", {})
+        functions = sorted(runtime.load(self._app_directory), key=lambda function: function.name)
+        self._functions = {function.name.lower(): function for function in functions}
+        self.routes = tuple(
+            route(function.name, function.trigger.get("route") or function.name, _methods(function), prefix)
+            for function in functions
+            if function.is_http
+        )
+
+    async def stop(self) -> None:
+        """Cancel the runs that were started by hand and end the runtime's threads."""
+        for run in self._runs:
+            run.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+        await asyncio.to_thread(runtime.unload)
+
+    async def invoke_http(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> HostResponse:
+        """Answer one request as the host would; `url` is absolute. A function that fails is a 500 without a body."""
+        path = path_of(url)
+        if method == "POST" and path.lower().startswith(_ADMIN):
+            response = self._accept_run(path[len(_ADMIN) :], body)
+        elif (found := find(self.routes, method, path)) is None:
+            response = HostResponse(404)
+        else:
+            name, params = found
+            request = wire.HttpRequest(method, url, wire.join_headers(headers), wire.join_query(url), params, body)
+            response = await self._call(self._functions[name.lower()], request)
+        return self._with_custom_headers(response)
+
+    async def run(self, name: str, text: str = "") -> None:
+        """Run a timer, or another trigger that brings `text`, and wait for its end.
+
+        Raises `KeyError` for an unknown name and `runtime.InvocationFailed`.
+        """
+        await runtime.run(self._functions[name.lower()], text, self._invocation({}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request (ASGI 3)."""
+        if scope["type"] != "http":
+            raise ValueError(f"the local host speaks HTTP only, not {scope['type']}")
+        headers = wire.headers_of(scope)
+        first = dict(reversed(headers))
+        try:
+            body = await wire.read_body(receive, first.get("content-length"), self._body_limit)
+        except wire.ClientGone:
+            return
+        except wire.BodyTooLarge:
+            response = self._with_custom_headers(HostResponse(413, (("Connection", "close"),)))
+        else:
+            url = wire.url_of(scope, first.get("host", ""))
+            response = await self.invoke_http(scope["method"], url, headers, body)
+        await wire.send_response(send, response, with_body=scope["method"] != "HEAD")
+
+    async def _call(self, function: runtime.Function, request: wire.HttpRequest) -> HostResponse:
+        try:
+            return await runtime.invoke_http(function, request, self._invocation(request.headers))
+        except runtime.InvocationFailed as failure:
+            _log.error("%s", failure)
+            return HostResponse(500)
+
+    def _accept_run(self, name: str, body: bytes) -> HostResponse:
+        if name.lower() not in self._functions:
+            return HostResponse(404)
+        try:
+            text = json.loads(body or b"{}").get("input") or ""
+        except (ValueError, AttributeError):
+            return HostResponse(400)
+        run = asyncio.create_task(self._run_logged(name, text))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+        return HostResponse(202)
+
+    async def _run_logged(self, name: str, text: str) -> None:
+        try:
+            await self.run(name, text)
+        except runtime.InvocationFailed as failure:
+            _log.error("%s", failure)
+
+    def _invocation(self, headers: Mapping[str, str]) -> runtime.Invocation:
+        parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
+        if not _TRACE_PARENT.fullmatch(parent):
+            # Sampled, because spans are what a local trace is looked at for.
+            parent, state = f"00-{self._random_hex(16)}-{self._random_hex(8)}-01", ""
+        return runtime.Invocation(str(uuid.UUID(self._random_hex(16))), parent, state)
+
+    def _with_custom_headers(self, response: HostResponse) -> HostResponse:
+        present = {name.lower() for name, _ in response.headers}
+        added = tuple((name, value) for name, value in self._custom_headers.items() if name.lower() not in present)
+        return HostResponse(response.status, response.headers + added, response.body)
+
+
+class _Server(uvicorn.Server):
+    """Says what it serves once it does, and ends with 0 when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, announcement: Sequence[str]) -> None:
+        super().__init__(config)
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(*self._announcement, sep="\n", flush=True)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # Once it has stopped, uvicorn raises the signal again; ignored there, it does not become the exit code.
+        _handle_signals(signal.SIG_IGN)
+        await super().serve(sockets)
+        _handle_signals(signal.SIG_DFL)
+
+
+def _handle_signals(handler: signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def load_local_settings(app_directory: Path, environ: MutableMapping[str, str]) -> None:
+    """Set the `Values` of local.settings.json where the environment has no such variable, as `func start` does."""
+    for name, value in _read_json(app_directory / "local.settings.json").get("Values", {}).items():
+        environ.setdefault(name, str(value))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve a function app in the foreground until SIGINT or SIGTERM; return the exit code."""
+    options = _options(arguments)
+    load_local_settings(options.app, os.environ)
+    level = logging.getLevelNamesMapping().get(os.environ.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
+    logging.basicConfig(level=level, format="%(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    limit = os.environ.get(BODY_LIMIT_SETTING, "")
+    host = FunctionHost(options.app, body_limit=int(limit) if limit.isdecimal() else BODY_LIMIT)
+    try:
+        _runtime_log.setLevel(logging.CRITICAL)  # it would tell the error that is told below, at greater length
+        await host.start()
+        _runtime_log.setLevel(logging.WARNING)
+        listener = _listen(options.host, options.port)
+    except Exception as error:  # noqa: BLE001 - an app may raise anything while it is imported
+        traceback.print_exception(error)
+        print(f"cannot start {options.app}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    url = f"{'https' if options.certificate else 'http'}://{options.host}:{listener.getsockname()[1]}"
+    await _Server(_server_config(host, options), _announcement(host, url)).serve([listener])
+    await host.stop()
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server((host, port))
+    # asyncio leaves this out for a socket made elsewhere, which costs a kept connection 40 ms an answer.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _announcement(host: FunctionHost, url: str) -> list[str]:
+    lines = [f"{','.join(sorted(r.methods)) or 'ANY'} {url}/{r.template} -> {r.function}" for r in host.routes]
+    return [*lines, f"ready on {url}"]
+
+
+def _server_config(host: FunctionHost, options: argparse.Namespace) -> uvicorn.Config:
+    return uvicorn.Config(
+        host,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.key,
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.host", description="Run a function app locally.")
+    parser.add_argument("--app", type=Path, default=Path.cwd(), help="its directory (default: the current one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=7071, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--certificate", type=Path, help="PEM file: speak TLS with this certificate")
+    parser.add_argument("--key", type=Path, help="PEM file: the certificate's key")
+    return parser.parse_args(arguments)
+
+
+def _methods(function: runtime.Function) -> list[str]:
+    methods: list[str] = function.trigger.get("methods") or []
+    return methods
+
+
+def _http_options(app_directory: Path) -> dict[str, Any]:
+    options: dict[str, Any] = _read_json(app_directory / "host.json").get("extensions", {}).get("http", {})
+    return options
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main())
