@@ -1,0 +1,72 @@
+"""What the emulated Fabric holds: its data agents, and what tests want to know and plan."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from local.faults import Faults
+from local.people import ALICE, BOB, SALES_AGENT_ID, WORKSPACE_ID
+from local.sales import Sales
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A data agent: who may ask it, and how it answers."""
+
+    name: str
+    description: str
+    object_id: str
+    workspace_id: str = WORKSPACE_ID
+    readers: frozenset[str] = frozenset()
+    """Object ids of the people or service principals with whom it is shared."""
+    app_region: str | None = None
+    """The region that service principals see; None: the agent is for people only."""
+    published: bool = True
+    streams: bool = False
+    """Answers as an event stream to a client that takes one."""
+
+    @property
+    def tool_name(self) -> str:
+        """The name of the agent's one tool."""
+        return "DataAgent_" + re.sub(r"[^A-Za-z0-9]", "_", self.name)
+
+    @property
+    def path(self) -> str:
+        """Where the agent is asked."""
+        return f"/v1/mcp/workspaces/{self.workspace_id}/dataagents/{self.object_id}/agent"
+
+
+SALES_AGENT = Agent(
+    name="Sales Agent",
+    description="Answers questions about sales, units and orders of 2026 by month, product and region.",
+    object_id=SALES_AGENT_ID,
+    readers=frozenset({ALICE.object_id, BOB.object_id}),
+)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A caller who was let in to an agent, and the region whose rows they see."""
+
+    agent: Agent
+    object_id: str
+    region: str
+
+
+class Fabric:
+    """The emulator's agents, planned faults and memory; a test may read and change them at any time."""
+
+    def __init__(self, *agents: Agent, sales: Sales | None = None) -> None:
+        """Fabric with these agents; with none named, the sales agent."""
+        self.agents = {agent.object_id: agent for agent in agents or (SALES_AGENT,)}
+        """The data agents by object id."""
+        self.sales = sales or Sales()
+        self.faults = Faults()
+        """What the next requests of a JSON-RPC method meet."""
+        self.asked: list[tuple[str, str]] = []
+        """Object id and tool of every question that reached an agent; never its text."""
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Requests at the front door by JSON-RPC method; `""` counts those that name none."""
+        return self.faults.calls
