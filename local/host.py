@@ -210,6 +210,8 @@ async def _serve(options: argparse.Namespace) -> int:
     url = f"{'https' if options.certificate else 'http'}://{options.host}:{listener.getsockname()[1]}"
     await _Server(_server_config(host, options), _announcement(host, url)).serve([listener])
     await host.stop()
+    # Azure ends a worker without a word to the app, so that apps cannot close what they hold: no noise about that
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return 0
 
 
