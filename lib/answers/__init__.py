@@ -1,0 +1,1 @@
+"""What happens to answers and rows after the request that made them."""

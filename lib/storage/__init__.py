@@ -1,0 +1,1 @@
+"""What outlives a process: Table Storage, sealed records and Key Vault."""

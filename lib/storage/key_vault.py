@@ -1,0 +1,67 @@
+"""Key Vault: the gateway's secrets, kept in memory and served on while the vault is away."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from azure.keyvault.secrets.aio import SecretClient
+
+from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, one_call
+from lib.storage.last_known_good import LastKnownGood
+from lib.storage.secret_keys import INDEX_KEY
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+
+@dataclass(frozen=True)
+class SecretVersion:
+    """One version of a secret. `created` is in seconds since the epoch; a disabled version has no value."""
+
+    version: str
+    created: float
+    enabled: bool
+    value: str = field(default="", repr=False)
+
+
+class KeyVault:
+    """The secrets of one vault. A secret that is missing, or a vault that is away, is `StateUnavailable`."""
+
+    def __init__(self, url: str, credential: "AsyncTokenCredential", *, now: Callable[[], float] = time.time) -> None:
+        """`credential` stays the caller's to close."""
+        self._client = SecretClient(url, credential, **OPTIONS)
+        self._now = now
+        self._secrets: dict[str, LastKnownGood[str]] = {}
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret's latest version: at most an hour old, or older while the vault is away."""
+        if name not in self._secrets:
+            self._secrets[name] = LastKnownGood(partial(self._fetch, name), self._now)
+        return await self._secrets[name].get()
+
+    async def versions(self, name: str) -> tuple[SecretVersion, ...]:
+        """Every version of a secret, in no order, asked for now: one call for the list, one for each enabled value."""
+        async with one_call(secret=name):
+            listed = [item async for item in self._client.list_properties_of_secret_versions(name, **ONCE_MORE)]
+        versions = []
+        for item in listed:
+            version, enabled = item.version or "", bool(item.enabled)
+            created = item.created_on.timestamp() if item.created_on else 0.0
+            value = await self._fetch(name, version) if enabled else ""
+            versions.append(SecretVersion(version, created, enabled, value))
+        return tuple(versions)
+
+    async def ping(self) -> None:
+        """Asks for a secret the gateway cannot work without, now."""
+        await self._fetch(INDEX_KEY)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def _fetch(self, name: str, version: str | None = None) -> str:
+        async with one_call(secret=name):
+            secret = await self._client.get_secret(name, version, **ONCE_MORE)
+        return secret.value or ""

@@ -1,0 +1,164 @@
+"""Table Storage: rows are inserted, read, merged and deleted; a write counts only where nobody was faster.
+
+There is no upsert, on purpose: a late write by somebody who does not know that a row was deleted would bring it back,
+and with it a session after its logout. Reads and deletes are repeated once; inserts and updates never: where only the
+reply to the first was lost, the second would meet the first one's row and report a conflict that is none. Such a
+write ends in `StateUnavailable`, and whether it counted is not known: who needs to know reads the row again.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables.aio import TableServiceClient
+
+from lib.errors import StateUnavailable
+from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, one_call
+from lib.storage.properties import Value, to_properties, to_values
+from lib.storage.rows import Conflict, Row
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.data.tables.aio import TableClient
+
+    from lib.settings import StateStorage
+
+_NO_TABLE = "TableNotFound"
+_MISSING = {_NO_TABLE, "ResourceNotFound", "EntityNotFound"}
+_CHANGED = 412
+
+
+class Tables:
+    """The tables of one storage account. Whatever fails without a name of its own here is `StateUnavailable`."""
+
+    def __init__(self, state: "StateStorage", credential: "AsyncTokenCredential | None" = None) -> None:
+        """The key in a connection string counts where there is one (Azurite alone), else `credential`."""
+        if state.connection_string:
+            self._service = TableServiceClient.from_connection_string(state.connection_string, **OPTIONS)
+        else:
+            self._service = TableServiceClient(state.table_url, credential=credential, **OPTIONS)
+        self._clients: dict[str, TableClient] = {}
+
+    async def read(self, table: str, partition: str, key: str) -> Row | None:
+        """The row, or None where there is none."""
+        async with one_call(table=table):
+            try:
+                return _row(await self._client(table).get_entity(partition, key, **ONCE_MORE))
+            except HttpResponseError as fault:
+                if _code(fault) in _MISSING:
+                    return None
+                raise
+
+    async def insert(self, table: str, partition: str, key: str, values: Mapping[str, Value]) -> Row:
+        """A new row; the table is made where it is missing. Raises `Conflict` where the row exists already."""
+        entity = {"PartitionKey": partition, "RowKey": key, **to_properties(values)}
+        etag = await self._insert(table, entity)
+        if etag is None:
+            async with one_call(table=table):
+                await self._service.create_table_if_not_exists(table)
+            etag = await self._insert(table, entity)
+        if etag is None:
+            raise StateUnavailable
+        return Row(partition, key, dict(values), etag)
+
+    async def update(self, table: str, row: Row, changes: Mapping[str, Value]) -> Row:
+        """The row with `changes` merged in; whatever else it holds stays, known to the caller or not.
+
+        Raises `Conflict` where the row was changed or deleted since it was read.
+        """
+        entity = {"PartitionKey": row.partition, "RowKey": row.key, **to_properties(changes, row.values)}
+        async with one_call(table=table):
+            try:
+                reply = await self._client(table).update_entity(
+                    entity, etag=row.etag, match_condition=MatchConditions.IfNotModified
+                )
+            except HttpResponseError as fault:
+                if fault.status_code == _CHANGED or _code(fault) in _MISSING:
+                    raise Conflict from fault
+                raise
+            return replace(row, values={**row.values, **changes}, etag=reply["etag"])
+
+    async def delete(self, table: str, partition: str, key: str, *, etag: str | None = None) -> None:
+        """Deletes the row where there is one. With an `etag` raises `Conflict` where it was changed since."""
+        match = MatchConditions.IfNotModified if etag else None
+        async with one_call(table=table):
+            try:
+                await self._client(table).delete_entity(partition, key, etag=etag, match_condition=match, **ONCE_MORE)
+            except HttpResponseError as fault:
+                if fault.status_code == _CHANGED:
+                    raise Conflict from fault
+                raise
+
+    async def rows(self, table: str, partition: str) -> AsyncGenerator[Row]:
+        """All rows of a partition, in the order of their keys."""
+        async for page in self._pages(table, "PartitionKey eq @partition", parameters={"partition": partition}):
+            for row in page:
+                yield row
+
+    def expired(self, table: str, now: float, *, page: int = 100) -> AsyncGenerator[list[Row]]:
+        """The rows whose `expires` is before `now`, without their values: at most `page` at a time.
+
+        Lists may be empty: Table Storage stops a long search every so often and says how to go on.
+        """
+        # As a parameter the SDK writes a number of this size without the L that makes it an Int64, as `expires` is.
+        return self._pages(table, f"expires lt {int(now)}L", select="PartitionKey,RowKey", results_per_page=page)
+
+    async def ping(self) -> None:
+        """Reads a row that nobody writes: the account answers, and lets this identity in."""
+        await self.read("ping", "ping", "ping")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._service.close()
+
+    def _client(self, table: str) -> "TableClient":
+        if table not in self._clients:
+            self._clients[table] = self._service.get_table_client(table)
+        return self._clients[table]
+
+    async def _insert(self, table: str, entity: Mapping[str, Any]) -> str | None:
+        """The new row's etag, or None where the table is missing."""
+        async with one_call(table=table):
+            try:
+                reply = await self._client(table).create_entity(entity, response_preference="return-no-content")
+            except HttpResponseError as fault:
+                code = _code(fault)
+                if code == "EntityAlreadyExists":
+                    raise Conflict from fault
+                if code == _NO_TABLE:
+                    return None
+                raise
+            return str(reply["etag"])
+
+    async def _pages(self, table: str, query: str, **options: Any) -> AsyncGenerator[list[Row]]:
+        pages = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page()
+        while True:
+            async with one_call(table=table):
+                try:
+                    page = await anext(pages, None)
+                    rows = None if page is None else [_row(entity) async for entity in page]
+                except HttpResponseError as fault:
+                    if _code(fault) == _NO_TABLE:
+                        return
+                    raise
+            if rows is None:
+                return
+            yield rows
+
+
+def _row(entity: Any) -> Row:
+    return Row(entity["PartitionKey"], entity["RowKey"], to_values(entity), entity.metadata["etag"])
+
+
+def _code(fault: HttpResponseError) -> str:
+    """Table Storage's own word for what is wrong, which a status alone does not tell; empty where it gives none.
+
+    https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
+    """
+    reply: Any = fault.response
+    try:
+        return str(reply.json()["odata.error"]["code"])
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ""
