@@ -31,9 +31,11 @@ class EnvironReader:
         self.development = environ.get("ENVIRONMENT", "").strip() == "development"
 
     def problem(self, name: str, what: str) -> None:
+        """Remembers that the variable `name` is wrong."""
         self.problems.append(f"{name} {what}")
 
     def text(self, name: str, default: str = "") -> str:
+        """A text that must be there, unless there is a default, and must not be a placeholder."""
         value = self._environ.get(name, "").strip() or default
         if not value:
             self.problem(name, "is missing")
@@ -52,12 +54,14 @@ class EnvironReader:
         return choices[0]
 
     def word(self, name: str, default: str) -> str:
+        """A text without white space, as scopes and roles are."""
         value = self.text(name, default)
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,120}", value):
             self.problem(name, "must be a single word")
         return value
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number from `least` to `most`."""
         value = self._environ.get(name, "").strip() or str(default)
         if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
             return int(value)
@@ -65,10 +69,12 @@ class EnvironReader:
         return default
 
     def guid(self, name: str) -> str:
+        """A GUID that must be there, in small letters."""
         value = self.text(name)
         return self.as_guid(name, value) if value else ""
 
     def as_guid(self, name: str, value: str) -> str:
+        """`value`, which must be a GUID, in small letters."""
         if not _GUID.fullmatch(value.lower()) or _PLACEHOLDER.fullmatch(value):
             self.problem(name, "must be a GUID (for a tenant its id: never common, organizations or a domain)")
         return value.lower()
@@ -115,10 +121,12 @@ class EnvironReader:
         return value
 
     def scope(self, name: str, default: str) -> str:
+        """A permission of a resource, as Entra writes it."""
         value = self.text(name, default)
         if not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9./_-]+", value):
             self.problem(name, "must be a scope such as https://api.fabric.microsoft.com/.default")
         return value
 
     def get(self, name: str) -> str:
+        """The text as it is; empty where it is absent."""
         return self._environ.get(name, "").strip()

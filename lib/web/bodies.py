@@ -30,20 +30,17 @@ def json_object(request: Request) -> dict[str, Any]:
 def _parse(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
-        if _depth(text) > MAX_DEPTH:
-            raise InvalidRequest(f"The body must not nest deeper than {MAX_DEPTH} levels.")
+        _refuse_depth(text)
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate is text that cannot be encoded
-    except InvalidRequest:
-        raise
     except (ValueError, RecursionError) as fault:
         raise InvalidRequest("The body must be valid JSON in UTF-8.") from fault
     return value
 
 
-def _depth(text: str) -> int:
-    """How deep brackets nest outside of strings, at the least; counted without recursion."""
-    depth = deepest = 0
+def _refuse_depth(text: str) -> None:
+    """Refuses brackets that nest too deep outside of strings; counted without recursion."""
+    depth = 0
     in_string = escaped = False
     for character in text:
         if in_string:
@@ -53,10 +50,10 @@ def _depth(text: str) -> int:
             in_string = True
         elif character in "[{":
             depth += 1
-            deepest = max(deepest, depth)
         elif character in "]}":
             depth -= 1
-    return deepest
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(f"The body must not nest deeper than {MAX_DEPTH} levels.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ def descendants(root: type[GatewayError]) -> list[type[GatewayError]]:
 
 def leaves() -> list[type[GatewayError]]:
     """The classes that are raised."""
-    return [error for error in (GatewayError, *descendants(GatewayError)) if "code" in vars(error)]
+    classes: list[type[GatewayError]] = [GatewayError, *descendants(GatewayError)]
+    return [error for error in classes if "code" in vars(error)]
 
 
 def test_each_error_has_a_code_of_its_own() -> None:

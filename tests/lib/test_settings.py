@@ -181,8 +181,8 @@ def test_several_agents_are_read_with_their_descriptions() -> None:
         '{"Sales Agent": {"url": "x"}}',
         '{"sales": "x"}',
         '{"sales": {"url": 1}}',
-        '{"sales": {"url": "%s", "identity": "everyone"}}' % AGENT,
-        '{"sales": {"url": "%s", "secret": "x"}}' % AGENT,
+        json.dumps({"sales": {"url": AGENT, "identity": "everyone"}}),
+        json.dumps({"sales": {"url": AGENT, "secret": "x"}}),
         '{"sales": {}}',
     ],
 )

@@ -29,7 +29,7 @@ def posted(body: bytes, **headers: str) -> Request:
 
 def test_an_object_is_read_as_it_was_sent() -> None:
     """A valid object comes back with its values."""
-    assert json_object(posted('{"question": "Wie viel?", "n": [1, 2.5, null, true]}'.encode())) == {
+    assert json_object(posted(b'{"question": "Wie viel?", "n": [1, 2.5, null, true]}')) == {
         "question": "Wie viel?",
         "n": [1, 2.5, None, True],
     }

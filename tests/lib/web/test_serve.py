@@ -132,8 +132,10 @@ async def test_a_failure_is_a_problem_with_the_same_headers() -> None:
         ),
         (
             StepUpRequired('{"access_token":{}}'),
-            'Bearer realm="", authorization_uri="https://login.example/t/oauth2/v2.0/authorize", '
-            'error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="',
+            (
+                'Bearer realm="", authorization_uri="https://login.example/t/oauth2/v2.0/authorize", '
+                'error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="'
+            ),
         ),
     ],
     ids=lambda value: getattr(value, "code", ""),
