@@ -1,0 +1,221 @@
+"""An answer's markdown, read once and written anew: safe markdown, plain text, the tables and the queries in it.
+
+What is written is CommonMark with GitHub's tables (https://spec.commonmark.org, https://github.github.com/gfm), in the
+plainest form of each construct, so that every reader sees the same blocks as we do: above all the same code, which is
+the one thing that passes unchanged. `markdown-it-py` reads (docs/decisions/markdown-it-py.md); its import takes 35 ms
+and waits for the first answer.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lib.agents.inline import InlineWriter
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+MAX_LENGTH = 256 * 1024
+MAX_ROWS = 200
+MAX_COLUMNS = 50
+
+QUERY_LANGUAGES = {"sql": "sql", "dax": "dax", "kql": "kql", "kusto": "kql"}
+CUT = "The answer was too long and is cut here."
+
+_RULES = {"text-align:left": ":---", "text-align:center": ":---:", "text-align:right": "---:"}
+_UNSEEN = re.compile(
+    "["
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # controls
+    "\u200b\u2060-\u2064\ufeff"  # what takes no space, but for the joiners that scripts need
+    "\u202a-\u202e\u2066-\u2069"  # overrides of writing direction
+    "\U000e0000-\U000e007f\U000e0100-\U000e01ef"  # tags and supplementary variation selectors
+    "]"
+)
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's texts, at most 200 rows of 50 columns; every row is as long as `columns`."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query that the answer shows; `language` is sql, dax or kql."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a markdown text holds."""
+
+    markdown: str
+    text: str
+    tables: tuple[Table, ...]
+    queries: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block in both forms; `packed` where it may follow another without a blank line."""
+
+    markdown: str
+    text: str
+    packed: bool = False
+
+
+def read_markdown(source: str, link_hosts: frozenset[str] = frozenset()) -> Document:
+    """What `source` holds. Only links to `link_hosts`, by https, stay links; 256 KiB at most, past that it is cut."""
+    visible = _UNSEEN.sub("", _LINE_ENDS.sub("\n", source))
+    reader = _Reader(_parser().parse(_first_lines(visible, MAX_LENGTH)), link_hosts)
+    blocks = reader.blocks()
+    kept = _within(blocks, MAX_LENGTH - len(CUT) - 4)
+    if len(kept) < len(blocks) or len(visible) > MAX_LENGTH:
+        kept.append(_Block(f"*{CUT}*", CUT))
+    return Document(_markdown(kept), _text(kept), tuple(reader.tables), tuple(reader.queries))
+
+
+@functools.cache
+def _parser() -> "MarkdownIt":
+    """Reads tags only within text: as blocks of their own they would swallow the words around them."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415  # see above
+
+    return MarkdownIt("commonmark").enable("table").disable("html_block")
+
+
+class _Reader:
+    """Turns the parser's tokens into blocks, and collects tables and queries on the way."""
+
+    def __init__(self, tokens: Iterable["Token"], link_hosts: frozenset[str]) -> None:
+        self._tokens = iter(tokens)
+        self._link_hosts = link_hosts
+        self.tables: list[Table] = []
+        self.queries: list[Query] = []
+
+    def blocks(self, end: str = "") -> list[_Block]:
+        """The blocks up to the token `end`; the parser nests at most 20 deep."""
+        blocks = []
+        for token in self._tokens:
+            if token.type == end:
+                break
+            block = self._block(token)
+            if block.markdown:
+                blocks.append(block)
+        return blocks
+
+    def _block(self, token: "Token") -> _Block:
+        match token.type:
+            case "heading_open":
+                block = self._heading(int(token.tag[1]))
+            case "fence" | "code_block":
+                block = self._code(token)
+            case "hr":
+                block = _Block("***", "")
+            case "blockquote_open":
+                block = _quoted(self.blocks("blockquote_close"))
+            case "bullet_list_open" | "ordered_list_open":
+                block = self._list(token)
+            case "table_open":
+                block = self._table()
+            case _:
+                block = _Block(*self._inline(), packed=token.hidden)
+        return block
+
+    def _inline(self) -> tuple[str, str]:
+        """The words of the block that has just opened, and its end."""
+        words, _ = next(self._tokens), next(self._tokens)
+        markdown, text = InlineWriter(self._link_hosts).write(words.children or ())
+        return markdown.strip(), text.strip()
+
+    def _heading(self, level: int) -> _Block:
+        markdown, text = (" ".join(form.split()) for form in self._inline())
+        return _Block(f"{'#' * level} {markdown}" if markdown else "", text)
+
+    def _code(self, token: "Token") -> _Block:
+        """Code as it is, between marks longer than any in it."""
+        language = re.match(r"[\w+#.-]{0,20}", token.info.strip())
+        name = language[0] if language else ""
+        code = token.content.removesuffix("\n")
+        if kind := QUERY_LANGUAGES.get(name.lower()):
+            self.queries.append(Query(kind, code.strip()))
+        marks = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+        return _Block(f"{marks}{name}\n{code}\n{marks}", code)
+
+    def _list(self, opening: "Token") -> _Block:
+        items = []
+        while next(self._tokens).type == "list_item_open":
+            items.append(self.blocks("list_item_close"))
+        start = int(opening.attrs.get("start", 1))
+        numbers = [f"{number}. " for number in range(start, start + len(items))]
+        ordered = opening.type == "ordered_list_open"
+        marks, bullets = (numbers, numbers) if ordered else (["- "] * len(items), ["• "] * len(items))
+        packed = all(block.packed for item in items for block in item)
+        gap = "\n" if packed else "\n\n"
+        markdown = (gap.join(block.markdown for block in item) for item in items)
+        text = ("\n".join(block.text for block in item) for item in items)
+        return _Block(
+            gap.join(map(_hung, marks, markdown)), "\n".join(map(_hung, bullets, text)), packed and start == 1
+        )
+
+    def _table(self) -> _Block:
+        rows: list[list[tuple[str, str]]] = []
+        rules: list[str] = []
+        while (token := next(self._tokens)).type != "table_close":
+            if token.type == "tr_open":
+                rows.append([])
+            elif token.type == "th_open":
+                rules.append(_RULES.get(str(token.attrs.get("style", "")), "---"))
+            elif token.type == "inline":
+                rows[-1].append(InlineWriter(self._link_hosts, cell=True).write(token.children or ()))
+        texts = [tuple(text.strip() for _, text in row[:MAX_COLUMNS]) for row in rows]
+        self.tables.append(Table(texts[0], tuple(texts[1 : 1 + MAX_ROWS])))
+        lines = [[markdown.strip() for markdown, _ in row] for row in rows]
+        return _Block(
+            "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rules, *lines[1:])),
+            "\n".join("\t".join(text.strip() for _, text in row) for row in rows),
+        )
+
+
+def _quoted(blocks: Sequence[_Block]) -> _Block:
+    lines = _markdown(blocks).split("\n") if blocks else []
+    return _Block("\n".join(f"> {line}" if line else ">" for line in lines), _text(blocks))
+
+
+def _markdown(blocks: Iterable[_Block]) -> str:
+    return "\n\n".join(block.markdown for block in blocks)
+
+
+def _text(blocks: Iterable[_Block]) -> str:
+    return "\n\n".join(block.text for block in blocks if block.text)
+
+
+def _hung(mark: str, block: str) -> str:
+    """`block` behind a list's mark, its further lines as far in as the first."""
+    first, *others = block.split("\n")
+    return "\n".join([f"{mark}{first}".rstrip(" "), *(" " * len(mark) + line if line else "" for line in others)])
+
+
+def _first_lines(source: str, most: int) -> str:
+    """The beginning of `source`, up to the last line end that fits."""
+    if len(source) <= most:
+        return source
+    return source[: source.rfind("\n", 0, most) + 1] or source[:most]
+
+
+def _within(blocks: Iterable[_Block], most: int) -> list[_Block]:
+    """The first blocks, as many as fit whole: a block cut in its middle could be read as another."""
+    kept, length = [], 0
+    for block in blocks:
+        length += 2 + max(len(block.markdown.encode()), len(block.text.encode()))
+        if length > most:
+            break
+        kept.append(block)
+    return kept

@@ -1,0 +1,72 @@
+"""Trying again: exponential back-off with full jitter, bounded by the caller's deadline.
+
+Full jitter spreads the callers of a peer that has just recovered
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). What may be tried again is for the caller
+to know: only it can tell whether the first try had an effect. `tenacity` keeps the loop; it takes 15 ms to import,
+which only the first retried call pays.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from lib.errors import GatewayError
+from lib.traffic.deadline import Deadline
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 8.0
+LONGEST_RETRY_AFTER = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+async def retry[T](
+    call: Callable[[], Awaitable[T]],
+    *,
+    on: tuple[type[Exception], ...],
+    attempts: int,
+    deadline: Deadline,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> T:
+    """The result of `call`, which is made up to `attempts` times while it raises one of `on`.
+
+    Between two attempts it waits up to 0.5 s, then 1 s, doubling to 8 s, and never less than the `retry_after` of the
+    failure. The failure is raised as it is where that wait would take more than 10 s, or half of the time that is left.
+    Cancellation always passes.
+    """
+    from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415  # see above
+
+    def wait(state: "RetryCallState") -> float:
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
+        return max(uniform(0, longest), _retry_after(state))
+
+    def stop(state: "RetryCallState") -> bool:
+        pays = state.upcoming_sleep <= LONGEST_RETRY_AFTER and state.upcoming_sleep < deadline.remaining() / 2
+        return state.attempt_number >= attempts or not pays
+
+    async def attempt() -> T:  # tenacity awaits what is declared as a coroutine function, and only that
+        return await call()
+
+    retrying = AsyncRetrying(
+        sleep=sleep, wait=wait, stop=stop, retry=retry_if_exception_type(on), before_sleep=_tell, reraise=True
+    )
+    return await retrying(attempt)
+
+
+def _fault(state: "RetryCallState") -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _retry_after(state: "RetryCallState") -> float:
+    fault = _fault(state)
+    return (fault.retry_after or 0) if isinstance(fault, GatewayError) else 0
+
+
+def _tell(state: "RetryCallState") -> None:
+    _log.info("trying again", extra={"fault": type(_fault(state)).__name__, "attempt": state.attempt_number})

@@ -1,0 +1,450 @@
+"""Asking: what is sent when, what is sent again and what never, and that nothing outlives its deadline."""
+
+import asyncio
+import gzip
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from lib.agents.data_agent import DataAgent
+from lib.agents.failures import FabricTokenRejected, ToolUnknown, Unreached
+from lib.agents.wire import MAX_BODY
+from lib.errors import (
+    AgentAccessDenied,
+    AgentFailed,
+    AgentNotPublished,
+    AgentUnavailable,
+    CapacityExceeded,
+    ConsentRequired,
+    DeadlineExceeded,
+    GatewayError,
+    StepUpRequired,
+)
+from lib.traffic.deadline import Deadline
+from tests.lib.agents.recorded import Wire, answer, in_events, in_json, refusal, sample
+from tests.lib.agents.upstream import ADDRESS, URL, Clock, Planned, Tokens, Upstream, said, soon, tools
+
+HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
+
+
+def unknown_tool(call_id: str) -> Wire:
+    """The reply to a call of a tool that is gone."""
+    return in_json(refusal(call_id, -32602, "Unknown tool: DataAgent_Sales"))
+
+
+def in_session(number: int) -> Planned:
+    """The reply to `initialize` of an agent that opens a session."""
+    agreed = {"protocolVersion": "2025-06-18"}
+    return lambda call_id: in_json(answer(call_id, agreed), mcp_session_id=f"s-{number}")
+
+
+def one_tool(name: str) -> Planned:
+    """The reply to `tools/list` of an agent whose tool has this name."""
+    return lambda call_id: in_json(answer(call_id, tools(name)))
+
+
+async def test_the_first_question_discovers_and_the_next_does_not() -> None:
+    """Handshake and tool are asked for once; each question is one more message."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    assert (await agent.ask("How much?", Tokens(), soon())).text == "Asked: How much?"
+    assert (await agent.ask("And now?", Tokens(), soon())).text == "Asked: And now?"
+    assert upstream.methods == [*HANDSHAKE, "tools/call", "tools/call"]
+
+
+async def test_every_message_goes_to_the_address_with_the_callers_token() -> None:
+    """Each is a POST to the one address, under a fresh id; the protocol is named once it is agreed."""
+    upstream = Upstream()
+    await upstream.agent().ask("How much?", Tokens(), soon())
+    assert {(request.method, str(request.url)) for request in upstream.requests} == {("POST", URL)}
+    assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer token-1"}
+    ids = [request.headers["x-ms-client-request-id"] for request in upstream.requests]
+    assert len(set(ids)) == len(ids)
+    assert [message.get("id", ids[1]) for message in upstream.messages] == ids
+    assert [request.headers.get("mcp-protocol-version") for request in upstream.requests] == [None, *["2025-06-18"] * 3]
+
+
+async def test_discovery_is_made_anew_after_ten_minutes() -> None:
+    """What was discovered is used until its time is over, and not longer."""
+    upstream, clock = Upstream(), Clock()
+    agent = upstream.agent(clock)
+    await agent.ask("1", Tokens(), soon())
+    clock.now += 599
+    await agent.ask("2", Tokens(), soon())
+    clock.now += 1
+    await agent.ask("3", Tokens(), soon())
+    assert upstream.methods == [*HANDSHAKE, "tools/call", "tools/call", *HANDSHAKE, "tools/call"]
+
+
+async def test_concurrent_first_questions_discover_once() -> None:
+    """Whoever comes while somebody discovers waits for what is found."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    answers = await asyncio.gather(*(agent.ask(f"{number}", Tokens(), soon()) for number in range(5)))
+    assert [answer.text for answer in answers] == [f"Asked: {number}" for number in range(5)]
+    assert sorted(upstream.methods) == sorted([*HANDSHAKE, *["tools/call"] * 5])
+
+
+async def test_one_callers_failure_to_discover_is_not_anothers() -> None:
+    """Discovery runs under the caller's own token: whom Fabric refuses is refused alone."""
+    upstream = Upstream()
+    upstream.plan("initialize", (403, {}, b""))
+    agent = upstream.agent()
+    denied, answered = await asyncio.gather(
+        agent.ask("1", Tokens(), soon()), agent.ask("2", Tokens(), soon()), return_exceptions=True
+    )
+    assert isinstance(denied, AgentAccessDenied)
+    assert not isinstance(answered, BaseException)
+
+
+async def test_a_session_is_the_callers_own() -> None:
+    """Where the agent opens a session, nothing of it is shared with the next caller."""
+    upstream = Upstream()
+    upstream.plan("initialize", in_session(1), in_session(2))
+    agent = upstream.agent()
+    await agent.ask("1", Tokens(), soon())
+    await agent.ask("2", Tokens(), soon())
+    sessions = [request.headers.get("mcp-session-id") for request in upstream.requests]
+    assert sessions == [None, "s-1", "s-1", "s-1", None, "s-2", "s-2", "s-2"]
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        unknown_tool,
+        lambda call_id: in_json(refusal(call_id, -32602, "Invalid params")),
+        (404, {}, b""),
+        in_json({"errorCode": "EntityNotFound"}, 404),
+    ],
+    ids=["unknown-tool", "invalid-params", "not-found", "entity-not-found"],
+)
+async def test_an_agent_that_changed_is_discovered_and_asked_again(gone: Planned) -> None:
+    """A reply that proves the question went nowhere makes it go to the tool that is there now."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    await agent.ask("1", Tokens(), soon())
+    upstream.plan("tools/call", gone)
+    upstream.plan("tools/list", one_tool("DataAgent_Renamed"))
+    assert (await agent.ask("2", Tokens(), soon())).text == "Asked: 2"
+    assert upstream.methods[4:] == ["tools/call", *HANDSHAKE, "tools/call"]
+    assert upstream.messages[-1]["params"]["name"] == "DataAgent_Renamed"
+
+
+async def test_an_agent_that_keeps_changing_fails() -> None:
+    """Once more is all: then the failure is the caller's to see."""
+    upstream = Upstream()
+    upstream.plan("tools/call", unknown_tool, unknown_tool)
+    with pytest.raises(ToolUnknown):
+        await upstream.agent().ask("1", Tokens(), soon())
+    assert upstream.methods.count("tools/call") == 2
+
+
+async def test_an_outdated_refusal_does_not_undo_a_newer_discovery() -> None:
+    """Of two questions that met the old tool, the second uses what the first has discovered since."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    await agent.ask("0", Tokens(), soon())
+    upstream.plan("tools/call", unknown_tool, unknown_tool)
+    upstream.pause.clear()
+    async with asyncio.TaskGroup() as callers:
+        callers.create_task(agent.ask("1", Tokens(), soon()))
+        callers.create_task(agent.ask("2", Tokens(), soon()))
+        await upstream.sent("tools/call", 3)
+        upstream.pause.set()
+    assert upstream.methods.count("initialize") == 2
+    assert upstream.methods.count("tools/call") == 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (httpx.ReadTimeout(""), DeadlineExceeded),
+        (httpx.WriteTimeout(""), DeadlineExceeded),
+        (httpx.ReadError(""), AgentUnavailable),
+        (httpx.WriteError(""), AgentUnavailable),
+        (httpx.RemoteProtocolError(""), AgentUnavailable),
+        ((500, {}, b""), AgentUnavailable),
+        ((502, {"retry-after": "1"}, b""), AgentUnavailable),
+        ((503, {}, b""), AgentUnavailable),
+        ((504, {}, b""), DeadlineExceeded),
+        ((429, {}, b""), CapacityExceeded),
+        (in_json({"errorCode": "CapacityLimitExceeded"}, 429, retry_after="1"), CapacityExceeded),
+        ((503, {"retry-after": "11"}, b""), AgentUnavailable),
+        ((403, {}, b""), AgentAccessDenied),
+        ((200, {"content-type": "text/html"}, b"<html>"), AgentFailed),
+        (sample("tools-call.challenge"), StepUpRequired),
+        (lambda call_id: in_json(answer(call_id, said('{"error": "x"}'))), AgentFailed),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_a_question_that_may_have_arrived_is_not_sent_again(reply: Planned, expected: type[GatewayError]) -> None:
+    """After the question was sent, doubt is a failure: asking again would cost and record it twice."""
+    upstream, clock = Upstream(), Clock()
+    upstream.plan("tools/call", reply)
+    with pytest.raises(expected):
+        await upstream.agent(clock).ask("1", Tokens(), soon())
+    assert upstream.methods == [*HANDSHAKE, "tools/call"]
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.ConnectError(""),
+        httpx.ConnectTimeout(""),
+        httpx.PoolTimeout(""),
+        (429, {"retry-after": "2"}, b""),
+        (503, {"retry-after": "2"}, b""),
+    ],
+    ids=["connect", "connect-timeout", "pool", "429", "503"],
+)
+async def test_a_question_that_went_nowhere_is_sent_once_more(reply: Planned) -> None:
+    """Never sent, or turned away with a time to come back: once more, after that time."""
+    upstream, clock = Upstream(), Clock()
+    upstream.plan("tools/call", reply)
+    assert (await upstream.agent(clock).ask("1", Tokens(), soon())).text == "Asked: 1"
+    assert len(clock.slept) == 1
+    assert isinstance(reply, Exception) or clock.slept == [2]
+    upstream.plan("tools/call", reply, reply)
+    with pytest.raises((Unreached, CapacityExceeded)):
+        await upstream.agent(clock).ask("2", Tokens(), soon())
+
+
+@pytest.mark.parametrize("method", HANDSHAKE)
+@pytest.mark.parametrize(
+    "fault", [httpx.ReadError(""), httpx.ConnectError(""), (500, {}, b"")], ids=["read", "connect", "500"]
+)
+async def test_a_step_of_discovery_is_tried_three_times(method: str, fault: Planned) -> None:
+    """Discovery has no effect, so that each step of it may be repeated."""
+    upstream = Upstream()
+    upstream.plan(method, fault, fault)
+    assert (await upstream.agent().ask("1", Tokens(), soon())).text == "Asked: 1"
+    assert upstream.methods.count(method) == 3
+    upstream.plan(method, fault, fault, fault)
+    with pytest.raises(AgentUnavailable):
+        await upstream.agent().ask("2", Tokens(), soon())
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ((403, {}, b""), AgentAccessDenied),
+        ((404, {}, b""), AgentUnavailable),
+        (sample("tools-call.challenge"), StepUpRequired),
+        (lambda call_id: in_json(answer(call_id, {"tools": []})), AgentNotPublished),
+        (lambda call_id: in_json(refusal(call_id, -32603, "Stage configuration not found.")), AgentNotPublished),
+    ],
+    ids=["denied", "not-found", "challenge", "no-tool", "no-stage"],
+)
+async def test_a_refusal_to_be_discovered_is_final_and_not_kept(reply: Planned, expected: type[GatewayError]) -> None:
+    """What Fabric refuses for a reason is not tried again, and the next question finds out for itself."""
+    upstream, clock = Upstream(), Clock()
+    agent = upstream.agent(clock)
+    upstream.plan("tools/list", reply)
+    with pytest.raises(expected):
+        await agent.ask("1", Tokens(), soon())
+    assert (upstream.methods, clock.slept) == (HANDSHAKE, [])
+    assert (await agent.ask("2", Tokens(), soon())).text == "Asked: 2"
+
+
+@pytest.mark.parametrize("method", [*HANDSHAKE, "tools/call"])
+async def test_a_rejected_token_is_replaced_once(method: str) -> None:
+    """The source of tokens hears which one was rejected, and the new one is tried where the old one failed."""
+    upstream, tokens = Upstream(), Tokens()
+    upstream.plan(method, sample("token-missing"))
+    assert (await upstream.agent().ask("1", tokens, soon())).text == "Asked: 1"
+    assert tokens.rejected == [None, "token-1"]
+    assert upstream.requests[-1].headers["authorization"] == "Bearer token-2"
+
+
+async def test_a_second_rejected_token_is_a_failure() -> None:
+    """A new token that is no better is a matter for those who operate the gateway."""
+    upstream, tokens = Upstream(), Tokens()
+    upstream.plan("tools/call", sample("token-missing"), sample("token-missing"))
+    with pytest.raises(FabricTokenRejected) as rejected:
+        await upstream.agent().ask("1", tokens, soon())
+    assert (rejected.value.status, rejected.value.code) == (503, "agent_unavailable")
+    assert tokens.rejected == [None, "token-1"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [(ConsentRequired(), ConsentRequired), (TimeoutError(), DeadlineExceeded)]
+)
+async def test_where_no_token_is_to_be_had_nothing_is_sent(fault: Exception, expected: type[GatewayError]) -> None:
+    """Why there is no token is for the source of tokens to say."""
+
+    async def none(*, rejected: str | None = None) -> str:
+        assert rejected is None
+        raise fault
+
+    upstream = Upstream()
+    with pytest.raises(expected):
+        await upstream.agent().ask("1", none, soon())
+    assert upstream.requests == []
+
+
+async def test_a_token_that_cannot_be_sent_is_not_told() -> None:
+    """A library's error would quote the header; neither its text nor its traceback gets out."""
+
+    async def broken(*, rejected: str | None = None) -> str:
+        assert rejected is None
+        return "secr\u00e9t"
+
+    with pytest.raises(AgentUnavailable) as failed:
+        await Upstream().agent().ask("1", broken, soon())
+    assert "secr" not in "".join(traceback.format_exception(failed.value))
+
+
+async def test_redirects_are_not_followed() -> None:
+    """A token sent to where a reply points would be a token given away."""
+    upstream = Upstream()
+    upstream.plan("tools/call", (307, {"location": "https://evil.example/"}, b""))
+    async with httpx.AsyncClient(transport=httpx.MockTransport(upstream), follow_redirects=True) as careless:
+        with pytest.raises(AgentUnavailable):
+            await DataAgent(ADDRESS, careless).ask("1", Tokens(), soon())
+    assert {str(request.url) for request in upstream.requests} == {URL}
+    assert upstream.methods.count("tools/call") == 1
+
+
+async def test_no_question_begins_past_its_deadline() -> None:
+    """Without time left nothing is sent, not even for a token."""
+    upstream, tokens = Upstream(), Tokens()
+    with pytest.raises(DeadlineExceeded):
+        await upstream.agent().ask("1", tokens, Deadline.after(-1))
+    assert (upstream.requests, tokens.rejected) == ([], [])
+
+
+async def test_nobody_waits_past_the_deadline() -> None:
+    """An agent that never answers holds neither its caller nor those who wait for the same discovery."""
+    upstream = Upstream()
+    upstream.pause.clear()
+    agent = upstream.agent()
+    asked = [agent.ask(f"{number}", Tokens(), soon(0.05)) for number in range(3)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
+    upstream.pause.set()
+    assert (await agent.ask("1", Tokens(), soon())).text == "Asked: 1"
+
+
+async def test_connecting_gets_three_seconds_discovery_fifteen_and_the_answer_what_is_left() -> None:
+    """Each hop is bounded by its own limit and by the deadline."""
+    upstream, clock = Upstream(), Clock()
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(100, clock))
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(2, clock))
+    timeouts = [request.extensions["timeout"] for request in upstream.requests]
+    assert [(timeout["connect"], timeout["pool"]) for timeout in timeouts] == [(3, 3)] * 4 + [(2, 2)] * 4
+    assert [timeout["read"] for timeout in timeouts] == [15, 15, 15, 100, 2, 2, 2, 2]
+
+
+async def test_a_stream_that_stays_open_is_left_once_the_answer_is_there() -> None:
+    """A server may keep its stream open for whatever it wants to say later."""
+    upstream = Upstream()
+
+    async def endless(request: httpx.Request) -> httpx.Response:
+        response = await upstream(request)
+        message = json.loads(request.content)
+        if message["method"] != "tools/call":
+            return response
+        _, headers, body = in_events(answer(message["id"], said("42")))
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield body
+            await asyncio.Event().wait()
+
+        return httpx.Response(200, headers=headers, content=parts())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(endless)) as http:
+        assert (await DataAgent(ADDRESS, http).ask("1", Tokens(), soon())).text == "42"
+
+
+async def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    """Reading stops at 16 MiB, however much more there would be."""
+    upstream, sent = Upstream(), 0
+
+    async def parts() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 2**20
+            yield bytes(2**20)
+
+    async def flood(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["method"] == "tools/call":
+            return httpx.Response(200, headers={"content-type": "application/json"}, content=parts())
+        return await upstream(request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(flood)) as http:
+        with pytest.raises(AgentFailed):
+            await DataAgent(ADDRESS, http).ask("1", Tokens(), soon())
+    assert sent == MAX_BODY + 2**20
+
+
+async def test_a_compressed_answer_is_read() -> None:
+    """The reply may be in gzip, which is all that is asked for."""
+
+    def packed(call_id: str) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = in_json(answer(call_id, said("42")), content_encoding="gzip")
+        return status, headers, gzip.compress(body)
+
+    upstream = Upstream()
+    upstream.plan("tools/call", packed)
+    assert (await upstream.agent().ask("1", Tokens(), soon())).text == "42"
+    assert {request.headers["accept-encoding"] for request in upstream.requests} == {"gzip"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "open_"),
+    [
+        (sample("token-missing"), True),
+        (in_session(1), False),
+        ((403, {}, b""), False),
+        ((500, {}, b""), False),
+        (httpx.ConnectError(""), False),
+        (httpx.ReadTimeout(""), False),
+    ],
+    ids=["401", "200", "403", "500", "unreachable", "silent"],
+)
+async def test_a_ping_asks_for_a_refusal(reply: Planned, open_: bool) -> None:
+    """Without a token Fabric's front door says 401: that, and nothing else, shows it is open."""
+    upstream = Upstream()
+    upstream.plan("initialize", reply)
+    assert await upstream.agent().ping() is open_
+    assert upstream.methods == ["initialize"]
+    assert "authorization" not in upstream.requests[0].headers
+
+
+async def test_a_ping_that_hangs_is_a_closed_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ping gives up by itself."""
+    monkeypatch.setattr("lib.agents.data_agent.PING_SECONDS", 0.02)
+    upstream = Upstream()
+    upstream.pause.clear()
+    assert await upstream.agent().ping() is False
+
+
+async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The tool is pinned: another one under the same address is worth a warning, the same one is not."""
+    upstream, clock = Upstream(), Clock()
+    agent = upstream.agent(clock)
+    with caplog.at_level(logging.INFO, "lib.agents.data_agent"):
+        for name in ("DataAgent_Sales", "DataAgent_Sales", "DataAgent_Other"):
+            upstream.plan("tools/list", one_tool(name))
+            await agent.ask("1", Tokens(), soon())
+            clock.now += 600
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
+    assert [vars(record)["tool_changed"] for record in caplog.records] == [False, False, True]
+
+
+async def test_no_log_holds_a_question_an_answer_or_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Logs have codes and counts, whatever happens."""
+    upstream = Upstream()
+    upstream.plan("initialize", (500, {}, b"private"))
+    upstream.plan("tools/call", (429, {"retry-after": "1"}, b"private"))
+    with caplog.at_level(logging.DEBUG, "lib"):
+        await upstream.agent().ask("private", Tokens(), soon())
+    assert caplog.records
+    told = " ".join(str(vars(record)) for record in caplog.records)
+    assert "private" not in told
+    assert "token-1" not in told

@@ -1,0 +1,260 @@
+"""Words made harmless: what a reader of markdown sees has no image, no tag and no link but to an allowed host."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from lib.agents.markdown import read_markdown
+
+GOOD = frozenset({"good.example"})
+
+
+def safe(source: str) -> str:
+    """The markdown made of `source`, with links to good.example allowed."""
+    return read_markdown(source, GOOD).markdown
+
+
+def plain(source: str) -> str:
+    """The plain text made of `source`."""
+    return read_markdown(source, GOOD).text
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown", "text"),
+    [
+        ("**b** and *s* and __b__ and _s_", "**b** and *s* and **b** and *s*", "b and s and b and s"),
+        ("a `code` b", "a `code` b", "a code b"),
+        ("one\ntwo", "one\ntwo", "one\ntwo"),
+        ("one  \ntwo", "one  \ntwo", "one\ntwo"),
+        ("snake_case, 5 < 6, 7 <= 8, 3 > 2, -5 %", "snake_case, 5 < 6, 7 <= 8, 3 > 2, -5 %", None),
+        (r"5 \* 3, \_x\_, ~7", r"5 \* 3, \_x\_, \~7", "5 * 3, _x_, ~7"),
+        ("a [b] c", "a &#91;b&#93; c", "a [b] c"),
+        ("R&amp;D, &amp;lt; and A & B", "R&D, &amp;lt; and A & B", "R&D, &lt; and A & B"),
+        ("C# and issue \\#1", "C# and issue \\#1", "C# and issue #1"),
+    ],
+    ids=["emphasis", "code", "soft-break", "hard-break", "harmless-marks", "marks", "brackets", "entities", "hash"],
+)
+def test_words_keep_their_meaning(source: str, markdown: str, text: str | None) -> None:
+    """What is harmless stays as it reads; text never turns into marks."""
+    assert safe(source) == markdown
+    assert plain(source) == (text or source)
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("\\- no list", "\\- no list"),
+        ("\\+ no list", "\\+ no list"),
+        ("2024\\. No list", "2024\\. No list"),
+        ("7\\) No list", "7\\) No list"),
+        ("\\> no quotation", "\\> no quotation"),
+        ("\\# no heading", "\\# no heading"),
+        ("a\n\\---", "a\n\\---"),
+        ("a\n\\===", "a\n\\==="),
+        ("&#32;&#32;&#32;&#32;no code", "no code"),
+        ("a&#10;&#10;- no list", "a  - no list"),
+        ("\\~~~ no fence", "\\~\\~\\~ no fence"),
+        ("\\``` no fence", "&#96;&#96;&#96; no fence"),
+        ("a | b\n\\--- | ---", "a &#124; b\n\\--- &#124; ---"),
+    ],
+)
+def test_text_begins_no_block(source: str, markdown: str) -> None:
+    """A line of text stays a line of text, whatever it begins with."""
+    assert safe(source) == markdown
+    assert safe(markdown) == markdown
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown", "text"),
+    [
+        ("![Chart](https://evil.example/x.png)", "Chart", "Chart"),
+        ("![Chart](https://good.example/x.png)", "Chart", "Chart"),
+        ("![a](data:image/png;base64,aGk=)", "a", "a"),
+        ("![a][ref]\n\n[ref]: https://evil.example/x.png", "a", "a"),
+        ("[![a](https://evil.example/x)](https://good.example/y)", "[a](https://good.example/y)", "a"),
+        ("\\![a](https://good.example/y)", "&#33;[a](https://good.example/y)", "!a"),
+        ("a!<b></b>[a](https://good.example/y)", "a&#33;[a](https://good.example/y)", "a!a"),
+        ("a\\![b](https://evil.example/y)", "a!b (`https://evil.example/y`)", "a!b (https://evil.example/y)"),
+    ],
+    ids=["foreign", "allowed-host", "data", "reference", "in-a-link", "made-of-a-link", "made-by-a-tag", "no-link"],
+)
+def test_an_image_leaves_its_description(source: str, markdown: str, text: str) -> None:
+    """No image survives, not even of an allowed host, and none comes about."""
+    assert (safe(source), plain(source)) == (markdown, text)
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("a <b>bold</b> c", "a bold c"),
+        ("a<br>b<BR/>c", "a b c"),
+        ("<script>alert(1)</script>", "alert(1)"),
+        ("<p>The answer is 42.</p>", "The answer is 42."),
+        ("<div>\n\n**x**\n\n</div>", "**x**"),
+        ("<!-- hidden -->seen", "seen"),
+        ("a <img src=x onerror=alert(1)> b", "a  b"),
+        ("<scr<b></b>ipt>", "&lt;script>"),
+        ("<<b></b>script>", "&lt;script>"),
+        ("a &lt;script&gt; b", "a &lt;script> b"),
+        ("a \\<script> b", "a &lt;script> b"),
+        ("<", "&lt;"),
+        ("<iframe src=//evil.example", "&lt;iframe src=//evil.example"),
+        ("a <?php x ?> b <![CDATA[x]]> c", "a  b  c"),
+    ],
+)
+def test_a_tag_leaves_what_it_wraps(source: str, markdown: str) -> None:
+    """Tags vanish, the words around and within them stay, and none comes about by what is removed."""
+    assert safe(source) == markdown
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown", "text"),
+    [
+        ("[a](https://good.example/x)", "[a](https://good.example/x)", "a"),
+        ("[a](<https://good.example/x y> 't')", "[a](https://good.example/x%20y)", "a"),
+        ("[a](https://good.example/?a=(1)&b=2)", "[a](https://good.example/?a=%281%29&amp;b=2)", "a"),
+        ("[**a** `b`](https://good.example)", "[**a** `b`](https://good.example)", "a b"),
+        ("[](https://good.example)", "[link](https://good.example)", ""),
+        ("[a]\n\n[a]: https://good.example", "[a](https://good.example)", "a"),
+        ("[a \\[b\\]](https://good.example)", "[a &#91;b&#93;](https://good.example)", "a [b]"),
+        ("[a](https://evil.example/x)", "a (`https://evil.example/x`)", "a (https://evil.example/x)"),
+        ("[a](http://good.example/x)", "a (`http://good.example/x`)", "a (http://good.example/x)"),
+        ("[a](https://good.example:444/)", "a (`https://good.example:444/`)", "a (https://good.example:444/)"),
+        ("[a](https://u@good.example)", "a (`https://u@good.example`)", "a (https://u@good.example)"),
+        ("[a](https://good.example@evil.example)", "a (`https://good.example@evil.example`)", None),
+        ("[a](https://evil.example/good.example)", "a (`https://evil.example/good.example`)", None),
+        ("[a](//good.example)", "a", "a"),
+        ("[a](/x)", "a", "a"),
+        ("[a](mailto:a@good.example)", "a", "a"),
+        ("[a](https://[good.example)", "a (`https://%5Bgood.example`)", None),
+        ("[a](https://GOOD.example)", "a (`https://GOOD.example`)", None),
+        ("[a](https://good.example.)", "a (`https://good.example`.)", None),
+        ("<https://evil.example/x>", "`https://evil.example/x`", "https://evil.example/x"),
+        ("[https://good.example](https://evil.example)", "`https://good.example` (`https://evil.example`)", None),
+        ("<a@evil.example>", "a@evil.example", "a@evil.example"),
+    ],
+)
+def test_a_link_stays_one_to_allowed_hosts_alone(source: str, markdown: str, text: str | None) -> None:
+    """Only https to exactly an allowed host is a link; any other shows where it would have led."""
+    assert safe(source) == markdown
+    assert text is None or plain(source) == text
+
+
+@pytest.mark.parametrize("scheme", ["javascript", "JavaScript", "vbscript"])
+def test_no_script_address_is_left(scheme: str) -> None:
+    """Such an address is neither a link nor left as it was, in whatever way it came."""
+    for source in (
+        f"[a]({scheme}:alert(1))",
+        f"<{scheme}:alert(1)>",
+        f"[a]: {scheme}:x\n\n[a] {scheme}:y",
+        f"{scheme[:4]}<b></b>{scheme[4:]}:x",
+    ):
+        assert f"{scheme}:".lower() not in safe(source).lower()
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("see https://evil.example/a?b=c.", "see `https://evil.example/a?b=c`."),
+        ("(http://evil.example)", "(`http://evil.example`)"),
+        ("www.evil.example and FTP://evil.example", "`www.evil.example` and `FTP://evil.example`"),
+        ("https://good.example/x", "`https://good.example/x`"),
+        ("https://good.example/`<b>`", "`https://good.example/` `<b>`"),
+        ("``https://evil.example/`x``", "`https://evil.example/`&#96;x"),
+    ],
+    ids=["sentence", "parentheses", "other-forms", "allowed-host", "before-code", "within-code"],
+)
+def test_an_address_in_the_text_becomes_code(source: str, markdown: str) -> None:
+    """Readers link bare addresses and take what follows into the link, were it the mark of a code span."""
+    assert safe(source) == markdown
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("`` a`b ``", "a&#96;b"),
+        ("`<script>`", "`<script>`"),
+        ("`a`<b></b>``<img src=x>``", "`a` `<img src=x>`"),
+        ("`` ` ``", "&#96;"),
+    ],
+    ids=["backtick", "tag-in-code", "spans-that-touch", "lone-backtick"],
+)
+def test_inline_code_cannot_be_broken_out_of(source: str, markdown: str) -> None:
+    """The marks of a span are single and never touch, so that nothing within can be read as anything else."""
+    assert safe(source) == markdown
+
+
+FRAGMENTS = [
+    *(
+        "`",
+        "``",
+        "```",
+        "~~~",
+        "~~",
+        "<",
+        ">",
+        "!",
+        "![",
+        "[",
+        "]",
+        "(",
+        ")",
+        "](",
+        "]:",
+        "|",
+        "*",
+        "**",
+        "_",
+        "\\",
+        "&",
+    ),
+    *("#", "&lt;", "&#33;", "&#10;", "&#96;", "&#91;", "<br>", "<b>", "</b>", "<!--", "-->", "a", "b", "{", "\u202e"),
+    *("script", "javascript:", "](javascript:x)", "<img src=//evil.example ", "<https://evil.example>"),
+    *("](https://evil.example/x)", "](https://good.example/y)", "[a]:https://evil.example", "www.evil.example"),
+    *("https://evil.example/x", "https://good.example/y", "\n", "\n\n", " ", "    ", "- ", "1. ", "> ", "\t", "---"),
+    *("===", "| a | b |\n|---|---|\n| c | d |\n", "\n```sql\n", "\n```\n"),
+]
+SOURCES = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join)
+
+
+def tokens_of(markdown: str) -> Iterator[Token]:
+    """What a reader sees who lets everything through: raw HTML, tables and struck words."""
+
+    def flat(tokens: Iterable[Token]) -> Iterator[Token]:
+        for token in tokens:
+            yield token
+            yield from flat(token.children or ())
+
+    return flat(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown))
+
+
+@given(source=SOURCES)
+def test_no_reader_sees_an_image_a_tag_or_a_foreign_link(source: str) -> None:
+    """Whatever is put in, a reader of CommonMark finds nothing in what comes out that fetches or runs."""
+    for token in tokens_of(safe(source)):
+        assert token.type not in {"image", "html_inline", "html_block"}
+        assert token.type != "link_open" or str(token.attrs["href"]).startswith("https://good.example")
+
+
+@given(source=SOURCES.map(lambda source: re.sub("[`~\t]|    ", "", source)))
+def test_no_bytes_of_an_image_a_tag_or_a_script_are_left(source: str) -> None:
+    """Outside of code not even the letters of them come out, so that a careless reader is safe as well."""
+    markdown = re.sub("`[^`]*`", "", safe(source))
+    assert "![" not in markdown
+    assert not re.search("<[a-zA-Z/!?]", markdown)
+    assert "javascript:" not in markdown.lower()
+    assert not re.search("[\u202a-\u202e]", markdown)
+
+
+@given(text=st.text())
+def test_text_reads_as_it_was(text: str) -> None:
+    """Escaped, a text without marks of its own is the same text to the next reader."""
+    words = re.sub(r"[^\w.,!?<>#|-]+", " ", text.replace("_", " "), flags=re.ASCII).strip()
+    once = read_markdown(re.sub(r"([<>#|.!-])", r"\\\1", words))
+    assert once.text == words
+    assert read_markdown(once.markdown).text == words

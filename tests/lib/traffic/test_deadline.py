@@ -1,0 +1,52 @@
+"""Deadlines: every hop gets what is left, and nothing past it."""
+
+import pytest
+
+from lib.errors import DeadlineExceeded
+from lib.traffic.deadline import Deadline
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_a_deadline_counts_down_to_zero_and_no_further() -> None:
+    """What remains shrinks with the clock and is never negative."""
+    clock = Clock()
+    deadline = Deadline.after(30, clock)
+    assert deadline.remaining() == 30
+    clock.now += 12.5
+    assert deadline.remaining() == 17.5
+    clock.now += 100
+    assert deadline.remaining() == 0
+
+
+@pytest.mark.parametrize(("passed", "granted"), [(0, 3), (27, 3), (28, 2), (29.5, 0.5)])
+def test_a_hop_gets_its_own_limit_or_what_is_left(passed: float, granted: float) -> None:
+    """A hop's timeout is the lesser of its own limit and the time left."""
+    clock = Clock()
+    deadline = Deadline.after(30, clock)
+    clock.now += passed
+    assert deadline.timeout(3) == granted
+
+
+@pytest.mark.parametrize("passed", [30, 31])
+def test_a_hop_does_not_begin_where_no_time_is_left(passed: float) -> None:
+    """At the deadline and past it a hop is refused, not started with a timeout of zero."""
+    clock = Clock()
+    deadline = Deadline.after(30, clock)
+    clock.now += passed
+    with pytest.raises(DeadlineExceeded):
+        deadline.timeout(3)
+
+
+def test_the_monotonic_clock_is_the_default() -> None:
+    """Without a clock of its own a deadline lies on the monotonic clock, which nobody can set back."""
+    assert 59 < Deadline.after(60).remaining() <= 60
