@@ -41,6 +41,19 @@ async def test_a_new_version_is_met_within_the_hour(
     assert await key_vault_client.secret("client-secret") == "new"
 
 
+async def test_a_new_version_is_met_at_once_by_those_who_know_of_it(
+    key_vault_client: KeyVault, vault: RunningVault, clock: Clock
+) -> None:
+    """The vault is asked before the hour is over, and everybody gets the new value from then on."""
+    vault.content.put("client-secret", "old")
+    assert await key_vault_client.secret("client-secret") == "old"
+    vault.content.put("client-secret", "new")
+    clock.advance(60)
+    assert await key_vault_client.secret("client-secret", 61) == "old"
+    assert await key_vault_client.secret("client-secret", 60) == "new"
+    assert await key_vault_client.secret("client-secret") == "new"
+
+
 @pytest.mark.parametrize("fault", [drop, FORBIDDEN], ids=["cut", "forbidden"])
 async def test_a_secret_outlives_an_outage(
     key_vault_client: KeyVault, vault: RunningVault, clock: Clock, fault: ASGIApp

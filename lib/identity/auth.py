@@ -1,0 +1,76 @@
+"""Request in, principal out: the one place where a caller becomes somebody.
+
+An `Authorization` header decides alone: where it is present the cookie is not looked at, so that a page cannot mix
+one person's token with another's session.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lib.errors import TokenMissing
+from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
+from lib.web.cookies import session_cookie
+from lib.web.origins import refuse_forgery
+from lib.web.request import Request
+
+if TYPE_CHECKING:
+    from lib.identity.sessions import Session, Sessions
+
+
+async def authenticate(
+    request: Request,
+    validator: TokenValidator,
+    sessions: Callable[[], "Sessions"],
+    origins: frozenset[str],
+) -> Principal:
+    """Who sends `request`: by access token, else by session. Raises an `Unauthenticated` or `Forbidden` error.
+
+    A session that is used to change something must come from a page of one of the `origins`.
+    """
+    token = bearer_of(request)
+    if token is not None:
+        return principal_of_token(await validator.validate(token))
+    value = session_cookie(request)
+    if not value:
+        raise TokenMissing
+    if request.method not in {"GET", "HEAD"}:
+        refuse_forgery(request, origins)
+    return principal_of_session(await sessions().find(value), sessions())
+
+
+def principal_of_token(access_token: AccessToken) -> Principal:
+    """The principal that a validated access token speaks for."""
+    person = access_token.kind == "user"
+    return Principal(
+        tenant_id=access_token.tenant_id,
+        object_id=access_token.object_id,
+        kind=access_token.kind,
+        signed_in="bearer",
+        expires_at=access_token.expires_at,
+        grant=Assertion(access_token.token, access_token.expires_at) if person else None,
+        name=access_token.name,
+        username=access_token.username,
+        roles=access_token.roles,
+    )
+
+
+def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
+    """The principal that a session stands for. A session has no roles: operating the gateway takes a token."""
+    signed_in = session.signed_in
+    grant: Assertion | RefreshGrant
+    if signed_in.assertion:
+        grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at)
+    else:
+        grant = RefreshGrant(session.row.key, signed_in.refresh_token, partial(sessions.renew, session))
+    return Principal(
+        tenant_id=signed_in.tenant_id,
+        object_id=signed_in.object_id,
+        kind="user",
+        signed_in="session",
+        expires_at=session.ends,
+        grant=grant,
+        name=signed_in.name,
+        username=signed_in.username,
+    )

@@ -1,0 +1,149 @@
+"""What the gateway proves itself with: to Azure's services as a managed identity, to Entra as an application.
+
+Secretless first: a user-assigned managed identity stands in as federated credential of the app registration
+(https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity).
+A certificate or, for development, a secret comes from Key Vault.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from lib.errors import ClientCredentialRejected, GatewayError, IdentityProviderUnavailable
+from lib.settings import Settings
+from lib.traffic.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
+
+TOKEN_EXCHANGE = "api://AzureADTokenExchange/.default"  # noqa: S105  # an audience, not a secret
+RELOAD_SECONDS = 3600
+RETRY_SECONDS = 60
+CONNECT_SECONDS, READ_SECONDS = 3, 5
+
+type MsalCredential = str | dict[str, str | Callable[[], str]]
+"""What msal takes as `client_credential`."""
+
+_log = logging.getLogger(__name__)
+_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----[A-Za-z0-9+/=\s]+-----END \1-----")
+
+
+def azure_credential(settings: Settings) -> "ManagedIdentityCredential | AzureCliCredential":
+    """The credential for Azure's own services: the managed identity.
+
+    Where there is none, on a developer's machine, it is the developer's own sign-in at the Azure CLI. Who asks for
+    the credential closes it.
+    """
+    from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential  # noqa: PLC0415  # heavy
+
+    if not settings.managed_identity:
+        return AzureCliCredential(tenant_id=settings.tenant_id)
+    return ManagedIdentityCredential(
+        client_id=settings.managed_identity_client_id,
+        retry_total=1,
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+    )
+
+
+class ClientCredential:
+    """The app registration's credential, of the kind that the settings name.
+
+    Where it cannot be read again, the one known serves on. A secret or certificate is read anew every hour, and once
+    Entra has rejected it: a new version of it counts at the latest a minute after the old one stopped to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        azure: "AsyncTokenCredential",
+        secret: Callable[[str, float], Awaitable[str]],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`azure` is the managed identity; `secret` gives a secret of Key Vault, by name and oldest age in seconds."""
+        self._kind = settings.client_credential
+        self._azure = azure
+        self._secret = secret
+        self._now = now
+        self._assertion = ""
+        self._renew_at = 0.0
+        self._renewals = SingleFlight[None]()
+        self._federated: MsalCredential = {"client_assertion": lambda: self._assertion}
+        self._oldest_age = RELOAD_SECONDS
+        self._read = ""
+        self._credential: MsalCredential = ""
+        if self._kind == "secret":
+            _log.warning("the client credential is a secret: use a managed identity or a certificate in production")
+
+    async def current(self) -> MsalCredential:
+        """The credential for msal: the same object until it changes.
+
+        Raises, while none is known, `IdentityProviderUnavailable`, `ClientCredentialRejected` or what `secret` raises.
+        """
+        if self._kind != "managed-identity":
+            return await self._from_key_vault()
+        if self._now() >= self._renew_at:
+            await self._renewals.run(TOKEN_EXCHANGE, self._renew_assertion)
+        return self._federated
+
+    def reject(self) -> None:
+        """Entra does not take the credential: Key Vault's is read anew before its next use, once a minute at most."""
+        self._oldest_age = RETRY_SECONDS
+
+    async def _from_key_vault(self) -> MsalCredential:
+        try:
+            read = await self._secret(f"client-{self._kind}", self._oldest_age)
+            self._oldest_age = RELOAD_SECONDS
+            if read != self._read:
+                self._credential = read_certificate(read) if self._kind == "certificate" else read
+                self._read = read
+        except GatewayError as fault:
+            if not self._read:
+                raise
+            _log.warning("the client credential cannot be read again", extra={"code": fault.code})
+        return self._credential
+
+    async def _renew_assertion(self) -> None:
+        """Prefetches the managed identity's token, so that msal, in its thread, finds it without any I/O."""
+        from azure.core.exceptions import AzureError  # noqa: PLC0415  # heavy
+
+        asked_at = self._now()
+        try:
+            token = await self._azure.get_token(TOKEN_EXCHANGE)
+        except AzureError as fault:
+            if not self._assertion:
+                raise IdentityProviderUnavailable from fault
+            self._renew_at = asked_at + RETRY_SECONDS
+            _log.warning("the managed identity's token cannot be renewed", extra={"fault": type(fault).__name__})
+            return
+        self._assertion = token.token
+        self._renew_at = asked_at + (token.expires_on - asked_at) / 2
+
+
+def read_certificate(pem: str) -> MsalCredential:
+    """A private key and its certificate, in PEM and in any order, as msal wants them for PS256 and `x5t#S256`.
+
+    Further certificates (the chain) are left out. Raises `ClientCredentialRejected` where the two do not belong
+    together or are not there.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  # heavy
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415  # heavy
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415  # heavy
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415  # heavy
+
+    blocks = [(block[1], block[0]) for block in _PEM_BLOCK.finditer(pem)]
+    key_pem = next((text for label, text in blocks if label.endswith("PRIVATE KEY")), "")
+    certificate_pems = [text for label, text in blocks if label == "CERTIFICATE"]
+    try:
+        key = load_pem_private_key(key_pem.encode(), password=None)
+        for certificate_pem in certificate_pems:
+            certificate = load_pem_x509_certificate(certificate_pem.encode())
+            if isinstance(key, RSAPrivateKey) and certificate.public_key() == key.public_key():
+                return {"private_key": key_pem, "public_certificate": certificate_pem}
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # no key, none that is known, or one under a password
+        pass
+    _log.error("client-certificate holds no PEM of an RSA key, without a password, and its certificate")
+    raise ClientCredentialRejected

@@ -1,0 +1,207 @@
+"""Tokens from Entra: msal's confidential client, called so that no call sees anything of another.
+
+msal works in threads of its own pool, which is also the limit on requests under way. Who has waited too long leaves,
+and the thread ends by its own timeout. Each tenant has one application, built anew when the client's credential
+changes.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from msal.application import ConfidentialClientApplication
+
+from lib.errors import (
+    ClientCredentialRejected,
+    Forbidden,
+    IdentityProviderUnavailable,
+    LoginFailed,
+    ReauthRequired,
+    Unauthenticated,
+)
+from lib.identity.credentials import ClientCredential, MsalCredential
+from lib.identity.msal_http import CONNECTIONS, TIMEOUT_SECONDS, MsalHttp, NoReplies, NoTokens
+from lib.identity.refusals import refusal
+from lib.settings import Settings
+from lib.traffic.deadline import Deadline
+from lib.traffic.retries import retry
+
+if TYPE_CHECKING:
+    import httpx
+
+DEADLINE_SECONDS = 2 * TIMEOUT_SECONDS
+"""How long a caller waits for a token: the queue for a thread and a second attempt included."""
+OPENID_SCOPES = ("openid", "profile", "offline_access")
+CAPABILITIES = ["CP1"]
+"""The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
+CAPABILITIES_CLAIMS = '{"access_token":{"xms_cc":{"values":["CP1"]}}}'
+"""The same as a claims request, where msal does not add it."""
+
+type Application = Any
+"""A `ConfidentialClientApplication`: msal has no types."""
+type Grant = Callable[[Application], Any]
+
+
+@dataclass(frozen=True)
+class Token:
+    """Tokens from Entra. `expires_at` (seconds since the epoch) is the access token's; `id_token` is not validated."""
+
+    access_token: str = field(repr=False)
+    expires_at: float
+    refresh_token: str | None = field(default=None, repr=False)
+    id_token: str | None = field(default=None, repr=False)
+
+
+class EntraClient:
+    """The gateway as a client of Entra.
+
+    Whatever asks for a token raises `StepUpRequired`, `ConsentRequired`, `TokenExpired` or `ReauthRequired` where the
+    person has to do something, `ClientCredentialRejected` where those who operate the gateway have to, and
+    `IdentityProviderUnavailable`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        credential: ClientCredential,
+        *,
+        transport: "httpx.BaseTransport | None" = None,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._now = now
+        self._sleep = sleep
+        self._http = MsalHttp(settings.entra_authority_host, transport)
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="entra")
+        self._applications: dict[str, Application] = {}
+        self._building = threading.Lock()
+
+    async def on_behalf_of(self, tenant_id: str, assertion: str, scope: str) -> Token:
+        """A token for `scope` in the name of the person whose access token for the gateway is `assertion`."""
+        return await self._ask(tenant_id, lambda app: app.acquire_token_on_behalf_of(assertion, [scope]))
+
+    async def refresh(self, tenant_id: str, refresh_token: str, scope: str) -> Token:
+        """A token for `scope` in the name of the person who once signed in; usually with a new refresh token."""
+        data = {"claims": CAPABILITIES_CLAIMS}
+        return await self._ask(
+            tenant_id, lambda app: app.acquire_token_by_refresh_token(refresh_token, [scope], data=dict(data))
+        )
+
+    async def for_app(self, scope: str) -> Token:
+        """A token for `scope` in the gateway's own name. What Entra would ask of a person it cannot ask of an app."""
+        try:
+            return await self._ask(self._settings.tenant_id, lambda app: app.acquire_token_for_client([scope]))
+        except (Unauthenticated, Forbidden) as fault:
+            raise ClientCredentialRejected from fault
+
+    def authorization_url(self, *, redirect_uri: str, scope: str, state: str, nonce: str, code_challenge: str) -> str:
+        """Where a browser signs in (OpenID Connect Core 3.1.2.1, RFC 7636); Entra posts the outcome back as a form."""
+        parameters = {
+            "client_id": self._settings.client_id,
+            "response_type": "code",
+            "response_mode": "form_post",
+            "redirect_uri": redirect_uri,
+            "scope": " ".join((scope, *OPENID_SCOPES)),
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": code_challenge,
+            "code_challenge_method": "S256",
+            "claims": CAPABILITIES_CLAIMS,
+        }
+        return f"{self._authority(self._settings.tenant_id)}/oauth2/v2.0/authorize?{urlencode(parameters)}"
+
+    async def redeem(self, code: str, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str) -> Token:
+        """The tokens that an authorization code stands for.
+
+        `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
+        Raises `LoginFailed` too, where the reply belongs to another sign-in.
+        """
+        outcome = {"code": code, "state": "-"}
+        flow = {
+            "state": "-",  # compared by the caller, who has the browser's cookie
+            "redirect_uri": redirect_uri,
+            "scope": [scope, *OPENID_SCOPES],
+            "nonce": nonce,
+            "code_verifier": code_verifier,
+        }
+
+        def grant(app: Application) -> Any:
+            try:
+                return app.acquire_token_by_auth_code_flow(flow, outcome)
+            except RuntimeError:  # the nonce of the id token is another, and the text quotes both
+                raise LoginFailed from None
+
+        return await self._ask(self._settings.tenant_id, grant, attempts=1)  # a code can be redeemed once
+
+    def close(self) -> None:
+        """Ends the threads and connections; who still waits is left to their deadline."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._http.close()
+
+    async def _ask(self, tenant_id: str, grant: Grant, attempts: int = 2) -> Token:
+        if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
+            raise ReauthRequired
+
+        async def attempt() -> dict[str, Any]:
+            credential = await self._credential.current()
+            return await self._in_thread(lambda: grant(self._application(tenant_id, credential)))
+
+        asked_at, deadline = self._now(), Deadline.after(DEADLINE_SECONDS)
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                reply = await retry(
+                    attempt, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
+                )
+        except TimeoutError:
+            raise IdentityProviderUnavailable from None
+        if "error" in reply:
+            fault = refusal(reply)
+            if isinstance(fault, ClientCredentialRejected):
+                self._credential.reject()
+            raise fault
+        return _token(reply, asked_at)
+
+    async def _in_thread[T](self, work: Callable[[], T]) -> T:
+        context = contextvars.copy_context()  # what the thread logs belongs to the request
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(work))
+
+    def _application(self, tenant_id: str, credential: MsalCredential) -> Application:
+        with self._building:
+            known = self._applications.get(tenant_id)
+            if known is None or known.client_credential is not credential:
+                known = self._applications[tenant_id] = self._build(tenant_id, credential)
+            return known
+
+    def _build(self, tenant_id: str, credential: MsalCredential) -> Application:
+        return ConfidentialClientApplication(  # type: ignore[no-untyped-call]  # msal has no types
+            self._settings.client_id,
+            client_credential=credential,
+            authority=self._authority(tenant_id),
+            instance_discovery=False,
+            azure_region=False,  # None would ask the environment
+            client_capabilities=CAPABILITIES,
+            http_client=self._http,
+            http_cache=NoReplies(),
+            token_cache=NoTokens(),  # type: ignore[no-untyped-call]  # msal has no types
+        )
+
+    def _authority(self, tenant_id: str) -> str:
+        return f"{self._settings.entra_authority_host}/{tenant_id}"
+
+
+def _token(reply: dict[str, Any], asked_at: float) -> Token:
+    """The tokens of a reply; the time is counted from the question, so that it is never too long."""
+    access_token, refresh_token, id_token = (reply.get(name) for name in ("access_token", "refresh_token", "id_token"))
+    seconds = reply.get("expires_in")
+    texts = all(isinstance(text, str | None) for text in (refresh_token, id_token))
+    if not isinstance(access_token, str) or not access_token or not isinstance(seconds, int) or not texts:
+        raise IdentityProviderUnavailable
+    return Token(access_token, asked_at + seconds, refresh_token, id_token)

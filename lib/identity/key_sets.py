@@ -1,0 +1,112 @@
+"""What Entra publishes about a tenant's signing keys, fetched with little trust in who answers.
+
+That is a discovery document (OpenID Connect Discovery 1.0), which leads to a JWK set (RFC 7517). A reply has to come
+soon, in one piece, from the authority itself, and to be about the tenant that was asked for. One key that cannot be
+read does not spoil the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+
+from lib.identity.claims import decode_segment, json_object
+
+FETCH_SECONDS = 3
+LONGEST_DOCUMENT = 256 * 1024
+LEAST_KEY_BITS = 2048
+
+_log = logging.getLogger(__name__)
+
+
+class KeySetUnusable(Exception):
+    """The reply is none that a tenant's keys can be taken from."""
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A public key that Entra signs with, and the issuer it signs for; `{tenantid}` in it stands for any tenant."""
+
+    public_key: RSAPublicKey = field(repr=False)
+    issuer: str
+
+
+async def fetch_keys(http: httpx.AsyncClient, authority: str, tenant_id: str) -> dict[str, SigningKey]:
+    """The keys of a tenant by key id, at least one. Raises `KeySetUnusable`, TimeoutError or an httpx error."""
+    issuer = f"{authority}/{tenant_id}/v2.0"
+    metadata = await _document(http, f"{issuer}/.well-known/openid-configuration")
+    if metadata.get("issuer") != issuer:
+        raise KeySetUnusable("the discovery document is another issuer's")
+    jwks_uri = metadata.get("jwks_uri")
+    if not isinstance(jwks_uri, str) or not _is_of(authority, jwks_uri):
+        raise KeySetUnusable("the keys are said to be on another host")
+    return read_keys(await _document(http, jwks_uri), issuer)
+
+
+def read_keys(key_set: Mapping[str, Any], issuer: str) -> dict[str, SigningKey]:
+    """The usable keys of a JWK set by key id. A key that names no issuer is the set's own `issuer`'s.
+
+    Raises `KeySetUnusable` where there is none.
+    """
+    listed = key_set.get("keys")
+    if not isinstance(listed, list):
+        raise KeySetUnusable("not a JWK set")
+    keys: dict[str, SigningKey] = {}
+    for described in listed:
+        try:
+            keys[_text(described, "kid")] = _read_key(described, issuer)
+        except (ValueError, TypeError, AttributeError):
+            _log.warning("a signing key cannot be used")
+    if not keys:
+        raise KeySetUnusable("no key that can be used")
+    return keys
+
+
+def _read_key(described: Mapping[str, Any], issuer: str) -> SigningKey:
+    if (described.get("kty"), described.get("use")) != ("RSA", "sig") or described.get("alg", "RS256") != "RS256":
+        raise ValueError("not an RSA key for signatures")
+    modulus, exponent = (int.from_bytes(decode_segment(_text(described, name))) for name in ("n", "e"))
+    if modulus.bit_length() < LEAST_KEY_BITS:
+        raise ValueError("too short")
+    issuer = _text(described, "issuer") if "issuer" in described else issuer
+    return SigningKey(RSAPublicNumbers(exponent, modulus).public_key(), issuer)
+
+
+def _text(described: Mapping[str, Any], name: str) -> str:
+    value = described.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"no {name}")
+    return value
+
+
+def _is_of(authority: str, uri: str) -> bool:
+    """Whether `uri` has the scheme, host and port of the authority."""
+    try:
+        return urlsplit(uri)[:2] == urlsplit(authority)[:2]
+    except ValueError:
+        return False
+
+
+async def _document(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    # a compressed document could be any size once unpacked: none is asked for, and none is unpacked
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    async with (
+        asyncio.timeout(FETCH_SECONDS),
+        http.stream("GET", url, headers=headers, follow_redirects=False, timeout=FETCH_SECONDS) as response,
+    ):
+        if response.status_code != httpx.codes.OK:
+            raise KeySetUnusable("the reply is a failure or a redirect")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > LONGEST_DOCUMENT:
+                raise KeySetUnusable("the document is too long")
+    try:
+        return json_object(bytes(body))
+    except ValueError as fault:
+        raise KeySetUnusable("the document is not JSON") from fault

@@ -1,0 +1,96 @@
+"""Tokens for Fabric, in the name of whoever asks: got once, used until shortly before they end.
+
+A token belongs to the grant it was got with, the caller's very access token or their session, never to the person:
+two grants of one person may differ in what conditional access made of them.
+"""
+
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import GatewayError, UserRequired
+from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.traffic.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from lib.identity.entra import EntraClient, Token
+
+MOST_TOKENS = 2000
+LONGEST_SECONDS = 3600
+RESERVE_SECONDS = 300
+"""A token is not used in its last five minutes: a question may take some of them."""
+
+_log = logging.getLogger(__name__)
+
+type _Key = tuple[str, str]
+_APP = ""
+"""Stands for a grant where the gateway asks in its own name."""
+
+
+class OnBehalfOf:
+    """Exchanges what a principal brings for access tokens of another service.
+
+    Every method that gives a token raises what `EntraClient` raises; a failure is not remembered.
+    """
+
+    def __init__(self, entra: "EntraClient", now: Callable[[], float] = time.time) -> None:
+        self._entra = entra
+        self._now = now
+        self._known: OrderedDict[_Key, tuple[str, float]] = OrderedDict()
+        self._flights = SingleFlight[str]()
+
+    async def token_for(self, principal: Principal, scope: str, *, rejected: str | None = None) -> str:
+        """An access token for `scope` in the principal's name: another one where the service has `rejected` the last.
+
+        Raises `UserRequired` too, for an app.
+        """
+        match principal.grant:
+            case Assertion() as assertion:
+                key, ends = assertion.key, assertion.expires_at
+                fetch = partial(self._entra.on_behalf_of, principal.tenant_id, assertion.token, scope)
+            case RefreshGrant() as session:
+                key, ends = session.key, math.inf
+                fetch = partial(self._renew, principal.tenant_id, session, scope)
+            case _:
+                raise UserRequired
+        return await self._token((key, scope), fetch, ends, rejected)
+
+    async def token_for_app(self, scope: str, *, rejected: str | None = None) -> str:
+        """An access token for `scope` in the gateway's own name, likewise."""
+        return await self._token((_APP, scope), partial(self._entra.for_app, scope), math.inf, rejected)
+
+    async def _token(
+        self, key: _Key, fetch: Callable[[], Coroutine[Any, Any, "Token"]], grant_ends: float, rejected: str | None
+    ) -> str:
+        token, good_until = self._known.get(key, ("", 0))
+        if self._now() < good_until and token != rejected:
+            self._known.move_to_end(key)
+            return token
+
+        async def work() -> str:
+            fetched = await fetch()
+            good_until = min(fetched.expires_at - RESERVE_SECONDS, grant_ends, self._now() + LONGEST_SECONDS)
+            self._keep(key, fetched.access_token, good_until)
+            return fetched.access_token
+
+        return await self._flights.run(key, work)
+
+    def _keep(self, key: _Key, token: str, good_until: float) -> None:
+        self._known.pop(key, None)
+        if self._now() < good_until:
+            self._known[key] = token, good_until
+        if len(self._known) > MOST_TOKENS:
+            self._known.popitem(last=False)
+
+    async def _renew(self, tenant_id: str, grant: RefreshGrant, scope: str) -> "Token":
+        token = await self._entra.refresh(tenant_id, grant.refresh_token, scope)
+        if token.refresh_token and token.refresh_token != grant.refresh_token:
+            try:
+                await grant.renewed(token.refresh_token)
+            except GatewayError as fault:  # the old one stays good, and the token is here
+                _log.warning("a renewed refresh token could not be kept", extra={"code": fault.code})
+        return token

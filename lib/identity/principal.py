@@ -1,0 +1,64 @@
+"""Who is asking, once it is proven, and what the gateway may act with on their behalf."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523)."""
+
+    token: str = field(repr=False)
+    expires_at: float
+
+    @property
+    def key(self) -> str:
+        """A name for this grant that gives nothing of it away: tokens got with it are kept under this key."""
+        return hashlib.sha256(self.token.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RefreshGrant:
+    """The refresh token of a server-side sign-in. `key` names the session and outlives each renewal.
+
+    `renewed` is awaited with the new refresh token whenever Entra hands one out, so that the session keeps it.
+    """
+
+    key: str
+    refresh_token: str = field(repr=False)
+    renewed: Callable[[str], Awaitable[None]] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A person or an app of a tenant. Identity is (tenant id, object id), never a name or an address.
+
+    `name` and `username` are for display alone. `expires_at` (seconds since the epoch) is when the token or the
+    session behind this request ends. `grant` is what Fabric tokens are got with; an app has none.
+    """
+
+    tenant_id: str = field(repr=False)
+    object_id: str = field(repr=False)
+    kind: Literal["user", "app"]
+    signed_in: Literal["bearer", "session"]
+    expires_at: float
+    grant: Assertion | RefreshGrant | None = field(default=None, repr=False)
+    name: str = field(default="", repr=False)
+    username: str = field(default="", repr=False)
+    roles: frozenset[str] = frozenset()
+
+    def described(self) -> dict[str, Any]:
+        """What the caller may read about themselves."""
+        return {
+            "tenant_id": self.tenant_id,
+            "object_id": self.object_id,
+            "kind": self.kind,
+            "name": self.name,
+            "username": self.username,
+            "roles": sorted(self.roles),
+            "signed_in": self.signed_in,
+            "expires_at": datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds"),
+        }

@@ -1,0 +1,166 @@
+"""Sessions: an opaque cookie in the browser, a sealed row in Table Storage.
+
+The cookie carries the person's partition and a secret of 256 bits; the row's key is an HMAC of that secret, so who
+reads the table cannot make a cookie, and who holds a cookie finds one row only. The row is written with `insert`
+and `update`, never with an upsert: a late write must not bring a session back after logout.
+"""
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lib.errors import SessionExpired
+from lib.storage.rows import Conflict, Row
+from lib.storage.sealing import Sealer, Unsealable
+
+if TYPE_CHECKING:
+    from lib.storage.properties import Value
+    from lib.storage.row_keys import RowKeys
+    from lib.storage.tables import Tables
+
+TABLE = "sessions"
+RENEW_ATTEMPTS = 3
+TOUCH_FRACTION = 0.2
+"""A session is marked as used once this part of its idle time has passed, so that not every request writes."""
+
+_log = logging.getLogger(__name__)
+_COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """What a session remembers of a sign-in. Either `assertion` or `refresh_token` gets Fabric tokens.
+
+    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's logout page wants.
+    """
+
+    tenant_id: str
+    object_id: str
+    name: str = ""
+    username: str = ""
+    login_hint: str = field(default="", repr=False)
+    assertion: str = field(default="", repr=False)
+    assertion_expires_at: float = 0
+    refresh_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open session. Times are in seconds since the epoch; `row` is where it is kept."""
+
+    signed_in: SignedIn = field(repr=False)
+    created: float
+    last_seen: float
+    ends: float
+    row: Row = field(repr=False)
+
+
+class Sessions:
+    """Opens, finds, renews and ends sessions."""
+
+    def __init__(
+        self,
+        tables: "Tables",
+        sealer: Sealer,
+        keys: "RowKeys",
+        *,
+        idle_seconds: int,
+        absolute_seconds: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._tables = tables
+        self._sealer = sealer
+        self._keys = keys
+        self._idle_seconds = idle_seconds
+        self._absolute_seconds = absolute_seconds
+        self._now = now
+
+    async def open(self, signed_in: SignedIn) -> tuple[str, Session]:
+        """A new session and the value of its cookie. A session by assertion ends with the assertion."""
+        now = self._now()
+        ends = now + self._absolute_seconds
+        if signed_in.assertion:
+            ends = min(ends, signed_in.assertion_expires_at)
+        partition = await self._keys.partition(signed_in.tenant_id, signed_in.object_id)
+        secret = secrets.token_urlsafe(32)
+        key = await self._keys.row("session", secret)
+        values: dict[str, Value] = {
+            "sealed": await self._sealed(partition, key, signed_in),
+            "created": now,
+            "last_seen": now,
+            "ends": ends,
+            "expires": int(ends),
+        }
+        row = await self._tables.insert(TABLE, partition, key, values)
+        return f"{partition}.{secret}", Session(signed_in, now, now, ends, row)
+
+    async def find(self, cookie: str) -> Session:
+        """The session of a cookie. Raises `SessionExpired` where there is none any more, or never was."""
+        row = await self._row(cookie)
+        if row is None:
+            raise SessionExpired
+        now = self._now()
+        session = await self._opened(row)
+        if now >= min(session.ends, session.last_seen + self._idle_seconds):
+            await self._tables.delete(TABLE, row.partition, row.key)
+            raise SessionExpired
+        if now - session.last_seen > TOUCH_FRACTION * self._idle_seconds:
+            return await self._touch(session, now)
+        return session
+
+    async def renew(self, session: Session, refresh_token: str) -> None:
+        """Keeps a renewed refresh token. A session that was ended meanwhile stays ended."""
+        signed_in = replace(session.signed_in, refresh_token=refresh_token)
+        sealed = await self._sealed(session.row.partition, session.row.key, signed_in)
+        row: Row | None = session.row
+        for _ in range(RENEW_ATTEMPTS):
+            if row is None:
+                return
+            try:
+                await self._tables.update(TABLE, row, {"sealed": sealed})
+            except Conflict:  # another request has touched the session or renewed it, too
+                row = await self._tables.read(TABLE, row.partition, row.key)
+            else:
+                return
+        _log.warning("a renewed refresh token could not be kept")
+
+    async def end(self, cookie: str) -> Session | None:
+        """Ends the session of a cookie and returns it; None where it has ended before."""
+        row = await self._row(cookie)
+        if row is None:
+            return None
+        await self._tables.delete(TABLE, row.partition, row.key)
+        try:
+            return await self._opened(row)
+        except SessionExpired:
+            return None
+
+    async def _row(self, cookie: str) -> Row | None:
+        parts = _COOKIE.fullmatch(cookie)
+        if parts is None:
+            return None
+        return await self._tables.read(TABLE, parts[1], await self._keys.row("session", parts[2]))
+
+    async def _sealed(self, partition: str, key: str, signed_in: SignedIn) -> bytes:
+        return await self._sealer.seal(json.dumps(asdict(signed_in)).encode(), TABLE, partition, key)
+
+    async def _opened(self, row: Row) -> Session:
+        try:
+            opened = await self._sealer.open(row.values["sealed"], TABLE, row.partition, row.key)
+        except Unsealable as fault:
+            raise SessionExpired from fault
+        known = SignedIn.__dataclass_fields__.keys()
+        signed_in = SignedIn(**{name: value for name, value in json.loads(opened).items() if name in known})
+        return Session(signed_in, row.values["created"], row.values["last_seen"], row.values["ends"], row)
+
+    async def _touch(self, session: Session, now: float) -> Session:
+        try:
+            row = await self._tables.update(TABLE, session.row, {"last_seen": now})
+        except Conflict:  # somebody else has just touched, renewed or ended it: this request goes on with what it read
+            return session
+        return replace(session, last_seen=now, row=row)
