@@ -1,0 +1,152 @@
+"""The Azure Functions app: one function per path, and nothing but the step between the host's types and ours.
+
+Every function is anonymous and takes every method, since the gateway itself decides who may come in and answers
+wrong methods and preflights properly. The host tries routes in the order of the functions' names, so `unmatched`,
+which takes what is left, has to sort last.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from http.cookies import SimpleCookie
+from typing import Any
+
+import azure.functions as func
+from werkzeug.datastructures import Headers
+
+from lib.endpoints import agents, health, login, query, session
+from lib.endpoints import app as web_app
+from lib.endpoints.unmatched import METHODS, not_found
+from lib.gateway import Gateway
+from lib.web.request import Request
+from lib.web.response import Response
+from lib.web.serve import Handler, serve
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+gateway = Gateway(os.environ)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+
+
+@app.route("agents")
+async def agents_list(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The data agents the caller may ask."""
+    return await _served(req, context, {"GET": agents.listed})
+
+
+@app.route("app/{file?}")
+async def app_file(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The web client."""
+    return await _served(req, context, {"GET": web_app.serve_file})
+
+
+@app.route("health")
+async def health_alive(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """That the app is alive."""
+    return await _served(req, context, {"GET": health.alive})
+
+
+@app.route("health/ready")
+async def health_ready(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Whether the app can serve."""
+    return await _served(req, context, {"GET": health.ready})
+
+
+@app.route("login")
+async def login_begin(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Sign-in by redirect, or by access token."""
+    return await _served(req, context, {"GET": login.begin, "POST": login.exchange})
+
+
+@app.route("login/callback")
+async def login_callback(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Where Entra posts the outcome of a sign-in."""
+    return await _served(req, context, {"POST": login.callback})
+
+
+@app.route("logout")
+async def logout(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The end of a session."""
+    return await _served(req, context, {"POST": session.logout})
+
+
+@app.route("query")
+async def query_ask(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """A question for a data agent."""
+    return await _served(req, context, {"POST": query.ask})
+
+
+@app.route("session")
+async def session_show(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Who the caller is."""
+    return await _served(req, context, {"GET": session.show})
+
+
+@app.timer_trigger(schedule="0 */15 * * * *", arg_name="timer", use_monitor=True)
+async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001  # the host passes it by name
+    """Removes expired rows from Table Storage every 15 minutes."""
+    await gateway.sweep()
+
+
+@app.route("{*path}")
+async def unmatched(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Every other path: a problem, with the headers that all replies carry."""
+    return await _served(req, context, dict.fromkeys(METHODS, not_found))
+
+
+async def _served(
+    req: func.HttpRequest, context: func.Context, handlers: Mapping[str, Handler[Gateway]]
+) -> func.HttpResponse:
+    response = await serve(gateway, _request(req, context), context.function_name, handlers, gateway.site)
+    return _http_response(response)
+
+
+def _request(req: func.HttpRequest, context: func.Context) -> Request:
+    parent = _TRACEPARENT.fullmatch(context.trace_context.trace_parent or "")
+    return Request(
+        method=req.method.upper(),
+        headers={name.lower(): value for name, value in req.headers.items()},
+        query=dict(req.params),
+        params=dict(req.route_params),
+        body=req.get_body(),
+        trace_id=parent[1] if parent else secrets.token_hex(16),
+    )
+
+
+def _http_response(response: Response) -> func.HttpResponse:
+    """A new host response each time: the runtime takes the cookies out of the one it is given."""
+    result = _HostOnlyCookies(response.body, status_code=response.status)
+    for name, value in response.headers:
+        result.headers.add(name, value)
+    return result
+
+
+class _HostOnlyCookies(func.HttpResponse):
+    """A host response whose cookies have no domain.
+
+    The runtime hands an absent domain on as an empty one, which Azure's front end fills in, and browsers then refuse
+    a `__Host-` cookie (https://github.com/Azure/azure-functions-python-worker/issues/1902). It leaves cookies that
+    are parsed already as they are, so they are parsed here, with a domain that is None.
+    """
+
+    def __init__(self, body: bytes, *, status_code: int) -> None:
+        super().__init__(body, status_code=status_code)
+        self._headers = _Headers()
+
+    @property
+    def headers(self) -> "_Headers":
+        """The headers; `Set-Cookie` may come more than once."""
+        return self._headers
+
+
+class _Headers(Headers):
+    def get_all(self, name: str) -> list[Any]:
+        """All values of a header, those of `Set-Cookie` as the cookies they are."""
+        values = super().get_all(name)
+        if name != "Set-Cookie":
+            return values
+        cookies = [SimpleCookie(value) for value in values]
+        for morsel in (morsel for cookie in cookies for morsel in cookie.values()):
+            morsel["domain"] = None
+        return cookies

@@ -1,0 +1,94 @@
+"""Signing in: by redirect through Entra, or with an access token that the caller already has."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+from lib.errors import GatewayError, InvalidRequest, LoginFailed, TokenMissing, UnsupportedMediaType, UserRequired
+from lib.gateway import Gateway
+from lib.identity.principal import Assertion
+from lib.identity.sessions import SignedIn
+from lib.identity.sign_in import FLOW_SECONDS, Flow, flow_cookie_name
+from lib.storage.sealing import Unsealable
+from lib.web.cookies import SESSION_COOKIE, cookie, expire_cookie, session_cookie, set_cookie
+from lib.web.request import Request
+from lib.web.response import Response, json_response, redirect
+
+DEFAULT_RETURN_TO = "/api/app"
+_FORM_FIELDS = 20
+
+
+async def begin(gateway: Gateway, request: Request) -> Response:
+    """`GET /login`: sends the browser to Entra; what the callback has to know travels sealed in a cookie."""
+    url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
+    sealed = base64.urlsafe_b64encode(await gateway.sealer.seal(flow.to_bytes(), "flow")).decode().rstrip("=")
+    # Entra posts the form from its own site, and only SameSite=None cookies come along with that
+    name = flow_cookie_name(flow.state)
+    return redirect(url, headers=(set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS),))
+
+
+async def callback(gateway: Gateway, request: Request) -> Response:
+    """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted."""
+    form = _form(request)
+    name = flow_cookie_name(form.get("state", ""))
+    flow = await _flow(gateway, cookie(request.header("cookie"), name))
+    forget_flow = expire_cookie(name, same_site="None")
+    try:
+        session = await _open(gateway, request, await gateway.sign_in.complete(form, flow))
+    except GatewayError as error:
+        mark = "&" if "?" in flow.return_to else "?"
+        return redirect(f"{flow.return_to}{mark}error={error.code}", 303, headers=(forget_flow,))
+    return redirect(flow.return_to, 303, headers=(forget_flow, session))
+
+
+async def exchange(gateway: Gateway, request: Request) -> Response:
+    """`POST /login`: a validated access token becomes a session, which ends when the token does."""
+    if not request.header("authorization"):
+        raise TokenMissing
+    principal = await gateway.authenticate(request)
+    if not isinstance(principal.grant, Assertion):
+        raise UserRequired("Only a person can have a session.")
+    signed_in = SignedIn(
+        principal.tenant_id,
+        principal.object_id,
+        principal.name,
+        principal.username,
+        assertion=principal.grant.token,
+        assertion_expires_at=principal.grant.expires_at,
+    )
+    session = await _open(gateway, request, signed_in)
+    return json_response(replace(principal, signed_in="session").described(), 201, headers=(session,))
+
+
+async def _open(gateway: Gateway, request: Request, signed_in: SignedIn) -> tuple[str, str]:
+    """The cookie of a new session. A session that came along is ended, never adopted: none can be planted."""
+    if old := session_cookie(request):
+        await gateway.sessions.end(old)
+    value, session = await gateway.sessions.open(signed_in)
+    lifetime = max(0, int(session.ends - session.created))
+    return set_cookie(SESSION_COOKIE, value, same_site="Strict", max_age_seconds=lifetime)
+
+
+async def _flow(gateway: Gateway, sealed: str) -> Flow:
+    try:
+        opened = await gateway.sealer.open(
+            base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars="-_", validate=True), "flow"
+        )
+    except (binascii.Error, ValueError, Unsealable) as fault:
+        raise LoginFailed from fault
+    return Flow.from_bytes(opened)
+
+
+def _form(request: Request) -> Mapping[str, str]:
+    if request.header("content-type").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType("Entra posts a form here; nothing else is read.")
+    try:
+        pairs = parse_qsl(request.body.decode("ascii"), strict_parsing=True, max_num_fields=_FORM_FIELDS)
+    except ValueError as fault:
+        raise InvalidRequest("The form cannot be read.") from fault
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise InvalidRequest("The form names a field twice.")
+    return form

@@ -1,0 +1,133 @@
+"""The rules that keep the rooms apart, read from the source itself."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIB = ROOT / "lib"
+MODULES = sorted(LIB.rglob("*.py"))
+
+OWNERS = {
+    "azure.functions": set[str](),
+    "azure.data": {"lib/storage/tables.py"},
+    "azure.keyvault": {"lib/storage/key_vault.py"},
+    "azure.identity": {"lib/identity/credentials.py"},
+    "jwt": {"lib/identity/tokens.py", "lib/identity/signing_keys.py", "lib/identity/key_sets.py"},
+    "tenacity": {"lib/traffic/retries.py"},
+}
+"""Which modules alone may import a library."""
+
+BELOW = {
+    "web": set[str](),
+    "storage": {"traffic"},
+    "traffic": set[str](),
+    "agents": {"traffic", "web"},
+    "identity": {"traffic", "web", "storage"},
+    "answers": {"traffic", "storage", "agents", "identity"},
+    "endpoints": {"traffic", "storage", "agents", "identity", "answers", "web"},
+}
+"""Which rooms a room may know. What lies at the root of lib (errors, settings …) is open to all, `gateway` is not."""
+
+BANNED_NAMES = {"utils", "util", "helpers", "common", "models", "misc"}
+
+
+def imports(path: Path, *, with_types: bool = True) -> Iterator[str]:
+    """The dotted names that a module imports; those for type checkers alone only `with_types`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden and not with_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    """A module's path from the root of the project."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def within(name: str, package: str) -> bool:
+    """Whether a dotted name is `package` or lies in it."""
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_is_imported_by_its_owner_alone(library: str) -> None:
+    """One door to each library: what it does and how it fails is known in one place."""
+    users = {
+        name_of(path) for path in MODULES if any(within(name, library) for name in imports(path, with_types=False))
+    }
+    assert users <= OWNERS[library]
+
+
+def test_msal_stays_in_identity() -> None:
+    """Msal keeps caches that could mix people up; the room that knows it keeps them empty."""
+    users = {name_of(path) for path in MODULES if any(within(name, "msal") for name in imports(path))}
+    assert users
+    assert all(user.startswith("lib/identity/") for user in users)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_knows_only_the_rooms_below_it(path: Path) -> None:
+    """No step looks back: endpoints never import each other, and nothing but endpoints knows the gateway."""
+    parts = path.relative_to(LIB).parts
+    room = parts[0] if len(parts) > 1 else None
+    for name in imports(path):
+        _, _, rest = name.partition("lib.")
+        if not name.startswith("lib."):
+            continue
+        target = rest.split(".")[0]
+        if target == "gateway":
+            assert room == "endpoints", name
+        elif target in BELOW and room is not None:
+            own = target == room and room != "endpoints"
+            assert own or target in BELOW[room], f"{name_of(path)} must not import {name}"
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    """One place says what the gateway is told from outside; function_app hands it over unread."""
+    readers = [
+        name_of(path)
+        for path in MODULES
+        if any(within(name, "os.environ") or name == "os.getenv" for name in imports(path))
+    ]
+    readers += [name_of(path) for path in MODULES if "os.environ" in path.read_text() or "getenv" in path.read_text()]
+    assert readers == []
+
+
+def test_only_the_function_app_knows_azure_functions() -> None:
+    """The host's types end at the edge."""
+    assert any(within(name, "azure.functions") for name in imports(ROOT / "function_app.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_one_thing(path: Path) -> None:
+    """A module past 300 lines asks to be two (the error tree is a list, and one), and a grab bag has no name."""
+    assert path.name == "errors.py" or len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    assert path.stem not in BANNED_NAMES
+
+
+def test_git_keeps_lib() -> None:
+    """The usual Python .gitignore drops `lib/`: a module would be missing from every clone."""
+    ignored = subprocess.run(
+        ["git", "check-ignore", "lib/settings.py", "lib/web/serve.py"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ignored.stdout == ""
