@@ -37,6 +37,12 @@ def issue(folder: Path, *, now: Callable[[], float] = time.time) -> Certificates
     return certificates
 
 
+def client_certificate() -> str:
+    """A certificate with its key, as one PEM text: what an app registration trusts and Key Vault keeps."""
+    issued = trustme.CA().issue_cert("gateway.example", key_type=trustme.KeyType.RSA)
+    return (issued.private_key_pem.bytes() + issued.cert_chain_pems[0].bytes()).decode()
+
+
 def _is_usable(certificates: Certificates, today: dt.datetime) -> bool:
     if not all(path.is_file() for path in (certificates.ca, certificates.certificate, certificates.key)):
         return False

@@ -64,6 +64,10 @@ class Vault:
                 return secret
         raise KeyError(name)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a secret of this name."""
+        return name in self._secrets
+
     def versions(self, name: str) -> list[Secret]:
         """All versions of a secret, oldest first; raises KeyError where there is none."""
         return list(self._secrets[name])

@@ -1,0 +1,44 @@
+"""The whole stack, once for all tests of this folder: the gateway on Microsoft's runtime, Azurite and the emulators."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack import Stack
+from tests.integration.browser import Browser
+
+
+@pytest.fixture(scope="session")
+def host_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the gateway's own process writes, at its most talkative."""
+    return tmp_path_factory.mktemp("host") / "log"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, host_log: Path) -> Iterator[Stack]:
+    """The stack with a gateway that logs everything it can, and agents that answer at once."""
+    with Stack(tmp_path_factory.mktemp("stack"), delay_seconds=0) as running, host_log.open("wb") as log:
+        running.start_host(log, {"LOG_LEVEL": "DEBUG", "ALLOWED_ORIGINS": "https://app.contoso.example"})
+        yield running
+
+
+@pytest.fixture(scope="session")
+def secrets_seen() -> set[str]:
+    """Every token, cookie, code, question and answer that the tests of this run have sent or received."""
+    return set()
+
+
+@pytest.fixture
+def browser(stack: Stack, secrets_seen: set[str]) -> Iterator[Browser]:
+    """A new browser, in which nobody is signed in."""
+    with Browser(stack, secrets_seen) as opened:
+        yield opened
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test here runs on the stack; what reads the log of all others runs last."""
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker(pytest.mark.stack)
+    items.sort(key=lambda item: item.path.name == "test_logs.py")

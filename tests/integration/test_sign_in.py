@@ -1,0 +1,182 @@
+"""Signing in and out, by hand-driven HTTP through the emulated Entra."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
+from local.stack import Stack
+from tests.integration.browser import Browser
+
+
+def test_a_browser_signs_in_by_redirect_and_has_a_session(browser: Browser) -> None:
+    """302 to Entra, a person picked, the form back, 303 to where the page wanted, and the cookie works."""
+    reply = browser.sign_in("alice", return_to="/api/app?view=1")
+    assert reply.status_code == 303
+    assert reply.headers["location"] == "/api/app?view=1"
+    session = browser.call("GET", "/api/session").json()
+    assert session["object_id"] == ALICE.object_id
+    assert session["tenant_id"] == TENANT_ID
+    assert (session["name"], session["signed_in"], session["kind"]) == ("Alice Arden", "session", "user")
+
+
+def test_the_redirect_to_entra_asks_for_a_code_with_every_protection(browser: Browser, stack: Stack) -> None:
+    """PKCE, state, nonce and form_post; and the flow cookie comes back from another site."""
+    reply = browser.call("GET", "/api/login")
+    location = urlsplit(reply.headers["location"])
+    asked = {name: values[0] for name, values in parse_qs(location.query).items()}
+    assert reply.headers["location"].startswith(f"{stack.urls['entra']}/{TENANT_ID}/oauth2/v2.0/authorize?")
+    assert asked["client_id"] == GATEWAY_CLIENT_ID
+    assert (asked["response_type"], asked["response_mode"]) == ("code", "form_post")
+    assert asked["code_challenge_method"] == "S256"
+    assert min(len(asked[name]) for name in ("state", "nonce", "code_challenge")) >= 43
+    assert asked["redirect_uri"] == f"{stack.public_url}/api/login/callback"
+    assert "offline_access" in asked["scope"]
+    assert "samesite=none" in reply.headers["set-cookie"].lower()
+
+
+def test_the_session_cookie_is_strict_and_the_flow_cookie_is_forgotten(browser: Browser) -> None:
+    """After the callback only the session is left in the browser."""
+    reply = browser.sign_in("alice")
+    session = next(value for value in reply.headers.get_list("set-cookie") if value.startswith("__Host-session="))
+    assert "samesite=strict" in session.lower()
+    assert list(browser.cookies) == ["__Host-session"]
+
+
+@pytest.mark.parametrize(
+    "return_to", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\nb"]
+)
+def test_nobody_is_sent_elsewhere_after_signing_in(browser: Browser, return_to: str) -> None:
+    """An open redirect would lend our name to a phishing page."""
+    reply = browser.call("GET", "/api/login", params={"return_to": return_to})
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_request")
+
+
+def test_a_page_of_an_allowed_origin_gets_its_people_back(browser: Browser) -> None:
+    """A web client on another host of the company."""
+    reply = browser.sign_in("alice", return_to="https://app.contoso.example/ask")
+    assert reply.headers["location"] == "https://app.contoso.example/ask"
+
+
+def test_a_declined_sign_in_goes_back_with_its_code(browser: Browser) -> None:
+    """The page that asked for the sign-in can tell its reader."""
+    begun = browser.call("GET", "/api/login", params={"return_to": "/api/app"})
+    state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
+    reply = browser.come_back({"state": state, "error": "access_denied", "error_description": "<script>"})
+    assert (reply.status_code, reply.headers["location"]) == (303, "/api/app?error=login_failed")
+    assert browser.cookies == {}
+
+
+def test_a_callback_that_was_not_begun_in_this_browser_is_refused(
+    browser: Browser, stack: Stack, secrets_seen: set[str]
+) -> None:
+    """An attacker cannot sign a victim in as themselves with a form of their own."""
+    with Browser(stack, secrets_seen) as attacker:
+        begun = attacker.call("GET", "/api/login")
+        form = attacker.pick(begun.headers["location"], "bob")
+    reply = browser.come_back(form)
+    assert (reply.status_code, reply.json()["code"]) == (400, "login_failed")
+    assert browser.cookies == {}
+
+
+def test_another_tabs_state_does_not_open_this_tabs_flow(browser: Browser) -> None:
+    """Each flow has a cookie of its own; a code cannot be slipped from one into the other."""
+    first = browser.call("GET", "/api/login")
+    second = browser.call("GET", "/api/login")
+    assert len(browser.cookies) == 2
+    form = browser.pick(first.headers["location"], "alice")
+    other = parse_qs(urlsplit(second.headers["location"]).query)["state"][0]
+    reply = browser.come_back(form | {"state": other})
+    assert reply.headers["location"] == "/api/app?error=login_failed"
+
+
+def test_a_code_is_good_once(browser: Browser) -> None:
+    """The same form again opens nothing."""
+    begun = browser.call("GET", "/api/login")
+    flow = dict(browser.cookies)
+    form = browser.pick(begun.headers["location"], "alice")
+    assert browser.come_back(form).headers["location"] == "/api/app"
+    browser.cookies = flow
+    assert browser.come_back(form).headers["location"] == "/api/app?error=login_failed"
+
+
+def test_a_session_that_came_along_is_ended_by_a_new_sign_in(browser: Browser) -> None:
+    """A session planted before the sign-in is worth nothing after it."""
+    browser.sign_in("alice")
+    planted = browser.cookies["__Host-session"]
+    browser.sign_in("alice")
+    assert browser.cookies["__Host-session"] != planted
+    browser.cookies["__Host-session"] = planted
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
+def test_an_access_token_becomes_a_session_that_ends_with_it(browser: Browser) -> None:
+    """Client-side sign-in: 201, who it is, and a cookie."""
+    reply = browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {browser.token('bob')}"})
+    assert reply.status_code == 201
+    assert reply.json()["object_id"] == BOB.object_id
+    session = browser.call("GET", "/api/session").json()
+    assert session == reply.json()
+    assert session["signed_in"] == "session"
+
+
+def test_login_without_a_token_is_refused_even_with_a_session(browser: Browser) -> None:
+    """A session does not beget sessions."""
+    browser.sign_in("alice")
+    reply = browser.page_call("POST", "/api/login")
+    assert (reply.status_code, reply.json()["code"]) == (401, "token_missing")
+
+
+def test_signing_out_ends_the_session_here_and_tells_where_it_ends_at_entra(browser: Browser, stack: Stack) -> None:
+    """The cookie is gone, and would be worth nothing if it were kept."""
+    browser.sign_in("alice")
+    kept = browser.cookies["__Host-session"]
+    reply = browser.page_call("POST", "/api/logout")
+    assert reply.status_code == 200
+    target = urlsplit(reply.json()["end_session_url"])
+    assert f"{target.scheme}://{target.netloc}" == stack.urls["entra"]
+    assert parse_qs(target.query)["post_logout_redirect_uri"] == [f"{stack.public_url}/api/app"]
+    assert browser.cookies == {}
+    browser.cookies["__Host-session"] = kept
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+    assert browser.page_call("POST", "/api/logout").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Origin": "http://localhost:1"}, "csrf_rejected"),
+        ({"X-CSRF": "1", "Origin": "https://evil.example"}, "origin_rejected"),
+        ({"X-CSRF": "1"}, "origin_rejected"),
+    ],
+    ids=["no header", "a foreign page", "no origin"],
+)
+@pytest.mark.parametrize("path", ["/api/logout", "/api/query"])
+def test_a_foreign_page_cannot_act_with_a_persons_session(
+    browser: Browser, path: str, headers: dict[str, str], code: str
+) -> None:
+    """The cookie alone is not enough to change anything."""
+    browser.sign_in("alice")
+    reply = browser.call("POST", path, json={"question": "x"}, headers=headers)
+    assert (reply.status_code, reply.json()["code"]) == (403, code)
+    assert browser.call("GET", "/api/session").status_code == 200
+
+
+def test_a_token_decides_alone_where_a_cookie_comes_along(browser: Browser) -> None:
+    """Whoever brings a token is its person, whatever session the browser has."""
+    browser.sign_in("alice")
+    reply = browser.call("GET", "/api/session", headers={"Authorization": f"Bearer {browser.token('bob')}"})
+    assert reply.json()["object_id"] == BOB.object_id
+    assert browser.call("GET", "/api/session", headers={"Authorization": "Basic x"}).json()["code"] == "token_invalid"
+
+
+@pytest.mark.parametrize("person", [ALICE, BOB], ids=lambda person: person.key)
+def test_the_profile_comes_from_graph_under_the_persons_own_token(browser: Browser, person: object) -> None:
+    """Name, job title and office, by session and by token alike."""
+    assert person in (ALICE, BOB)
+    who = ALICE if person is ALICE else BOB
+    wanted = {"display_name": who.name, "job_title": who.job_title, "office": who.office}
+    bearer = {"Authorization": f"Bearer {browser.token(who.key)}"}
+    assert browser.call("GET", "/api/session?profile=graph", headers=bearer).json()["profile"] == wanted
+    browser.sign_in(who.key)
+    assert browser.call("GET", "/api/session?profile=graph").json()["profile"] == wanted
