@@ -9,6 +9,8 @@ PORT ?= 7071
 # USER is in every shell's environment: only one given on the command line means a person of the local stack
 PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 
+STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
+
 .PHONY: help setup run ask token test check lint format clean
 
 help: ## this list
@@ -19,11 +21,11 @@ setup: $(VENV)/.ready node_modules/.ready ## Python and Node packages, in this f
 run: setup ## the whole stack in the foreground: Azurite, emulators, gateway on port 7071
 	@$(BIN)/python -m local --port $(PORT)
 
-ask: setup ## ask the running stack: make ask Q="total sales by month" USER=bob
-	@$(BIN)/python -m local.ask --person "$(PERSON)" -- "$$Q"
+ask: ## ask the running stack: make ask Q="total sales by month" USER=bob
+	@$(STARTED) && $(BIN)/python -m local.ask --person "$(PERSON)" -- "$$Q"
 
-token: setup ## an access token for the running stack, alone on one line: make token USER=alice
-	@$(BIN)/python -m local.token --person "$(PERSON)"
+token: ## an access token for the running stack, alone on one line: make token USER=alice
+	@$(STARTED) && $(BIN)/python -m local.token --person "$(PERSON)"
 
 test: setup ## all tests, with what they need started and ended by themselves
 	@$(BIN)/python -m pytest

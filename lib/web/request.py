@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `headers` has lower-case names; `path` has no query and keeps the route prefix.
+    """One request. `headers` has lower-case names; `params` has the parts of the path that its route names.
 
     `query` has the decoded parameters, one value each: a host that received a name twice keeps one of them.
     `trace_id` is 32 hex digits: the caller's, by `traceparent` (W3C Trace Context), or a new one.
     """
 
     method: str
-    path: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     trace_id: str = ""
 

@@ -24,7 +24,7 @@ json_values = st.recursive(
 def posted(body: bytes, **headers: str) -> Request:
     """A request with `body`, sent as JSON unless told otherwise."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Request("POST", "/api/query", {"content-type": "application/json"} | named, body=body)
+    return Request("POST", {"content-type": "application/json"} | named, body=body)
 
 
 def test_an_object_is_read_as_it_was_sent() -> None:

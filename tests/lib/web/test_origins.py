@@ -12,7 +12,7 @@ ORIGINS = frozenset({APP})
 
 def sent(**headers: str) -> Request:
     """A POST with these headers."""
-    return Request("POST", "/api/query", {name.replace("_", "-"): value for name, value in headers.items()})
+    return Request("POST", {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @pytest.mark.parametrize(

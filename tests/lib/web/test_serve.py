@@ -34,7 +34,7 @@ async def answer(
     handler: Handler[None] = hello, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Response:
     """The reply of a route whose GET and POST are `handler`."""
-    request = Request(method, "/api/x", headers or {}, body=body, trace_id=TRACE)
+    request = Request(method, headers or {}, body=body, trace_id=TRACE)
     return await serve(None, request, "x", {"GET": handler, "POST": handler}, SITE)
 
 

@@ -1,0 +1,59 @@
+"""What the documents say is so, and what is so stands in the documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lib.errors import GatewayError
+
+ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def descendants(root: type[GatewayError]) -> list[type[GatewayError]]:
+    """All classes below `root`."""
+    return [found for child in root.__subclasses__() for found in (child, *descendants(child))]
+
+
+def test_every_problem_is_documented_with_its_status_and_none_else() -> None:
+    """Clients program against this table."""
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| ([0-9]{3}) \|", API, flags=re.MULTILINE))
+    classes: list[type[GatewayError]] = [GatewayError, *descendants(GatewayError)]
+    raised = {error.code: str(error.status) for error in classes if "code" in vars(error)}
+    assert documented == raised
+
+
+def test_every_setting_is_documented_and_none_else() -> None:
+    """The reader's names are the table's names."""
+    source = (ROOT / "lib" / "settings.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'"([A-Z][A-Z_]{4,}(?:__[a-zA-Z]+)?)"', source)) - {"INFO", "DEBUG", "WARNING", "ERROR"}
+    documented = set(re.findall(r"^\| `([A-Za-z_]+)` \|", SETTINGS, flags=re.MULTILINE))
+    assert documented == read - {"IDENTITY_ENDPOINT"}
+
+
+def test_every_route_is_documented_and_none_else() -> None:
+    """Each function's path stands in the table of routes."""
+    source = (ROOT / "function_app.py").read_text(encoding="utf-8")
+    served = {f"/{route.partition('/{')[0]}" for route in re.findall(r'@app\.route\("([^"]+)"\)', source)} - {
+        "/{*path}"
+    }
+    documented = set(re.findall(r"^\| (?:GET|POST|DELETE) `(/[a-z/]+)", API, flags=re.MULTILINE))
+    assert documented == served
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make (?:-s )?([a-z]+)", README)) - {"alone"}))
+def test_every_command_of_the_readme_exists(target: str) -> None:
+    """A newcomer types what stands there."""
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name
+)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Relative links name files that exist."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
