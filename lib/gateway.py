@@ -67,6 +67,12 @@ class Gateway:
                 _log.critical("a setting is wrong", extra={"problem": problem})
             raise NotReady from refusal
         telemetry.configure_logging(settings.log_level)
+        for agent in settings.agents.values():
+            if agent.address.translated:
+                _log.warning(
+                    "an agent's address has an older form: set the one used here",
+                    extra={"agent": agent.name, "address": agent.address.url},
+                )
         return settings
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The trace id of the request under way, 32 hex digits."""
 
-_CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aiohttp", "urllib3", "asyncio")
+CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aiohttp", "urllib3", "asyncio")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_.-]{16,}")
 _LONGEST_MESSAGE = 2_000
@@ -56,5 +56,5 @@ def configure_logging(level: str) -> None:
     for handler in root.handlers:
         handler.setFormatter(JsonFormatter())
     logging.getLogger("lib").setLevel(level)
-    for name in _CHATTY:  # they log addresses and headers below WARNING
+    for name in CHATTY:  # they log addresses and headers below WARNING
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -11,7 +11,15 @@ from typing import Any, Self
 
 import httpx
 
+from local.entra import tokens
+from local.people import GATEWAY_CLIENT_ID, SCRIPT_CLIENT_ID
 from local.stack import Stack
+
+
+def app_token(stack: Stack, *roles: str) -> str:
+    """An app-only access token for the gateway; with the role that the gateway asks for, unless others are named."""
+    claims = tokens.app_claims(SCRIPT_CLIENT_ID, SCRIPT_CLIENT_ID, GATEWAY_CLIENT_ID)
+    return tokens.lasting(stack.issuer, 3600, claims | {"roles": list(roles or ("Query.All",))})
 
 
 class Browser:

@@ -3,10 +3,11 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from starlette.responses import Response
 
 from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
 from local.stack import Stack
-from tests.integration.browser import Browser
+from tests.integration.browser import Browser, app_token
 
 
 def test_a_browser_signs_in_by_redirect_and_has_a_session(browser: Browser) -> None:
@@ -120,11 +121,42 @@ def test_an_access_token_becomes_a_session_that_ends_with_it(browser: Browser) -
     assert session["signed_in"] == "session"
 
 
+def test_a_callback_whose_flow_was_tampered_with_is_refused(browser: Browser) -> None:
+    """What the cookie holds is sealed: it cannot be written, or read, by anybody else."""
+    begun = browser.call("GET", "/api/login")
+    form = browser.pick(begun.headers["location"], "alice")
+    (name,) = browser.cookies
+    browser.cookies[name] = browser.cookies[name][:-2] + ("AA" if not browser.cookies[name].endswith("AA") else "BB")
+    assert browser.come_back(form).json()["code"] == "login_failed"
+
+
+def test_an_app_has_no_session(browser: Browser, stack: Stack) -> None:
+    """Sessions are for people; an app brings its token each time."""
+    reply = browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {app_token(stack)}"})
+    assert (reply.status_code, reply.json()["code"]) == (403, "user_required")
+
+
 def test_login_without_a_token_is_refused_even_with_a_session(browser: Browser) -> None:
     """A session does not beget sessions."""
     browser.sign_in("alice")
     reply = browser.page_call("POST", "/api/login")
     assert (reply.status_code, reply.json()["code"]) == (401, "token_missing")
+
+
+def test_signing_out_without_a_session_is_no_fault(browser: Browser) -> None:
+    """Whoever has no session is signed out already."""
+    reply = browser.page_call("POST", "/api/logout")
+    assert reply.status_code == 200
+    assert "logout_hint" not in reply.json()["end_session_url"]
+
+
+def test_the_profile_is_an_extra_that_may_be_missing(browser: Browser, stack: Stack) -> None:
+    """Where Graph, or the way to a token for it, is away, the session is shown without it."""
+    browser.sign_in("alice")
+    stack.graph.faults.plan("me", Response(status_code=503))
+    assert browser.call("GET", "/api/session?profile=graph").json()["profile"] is None
+    reply = browser.call("GET", "/api/session?profile=graph", headers={"Authorization": f"Bearer {app_token(stack)}"})
+    assert (reply.status_code, reply.json()["kind"], reply.json()["profile"]) == (200, "app", None)
 
 
 def test_signing_out_ends_the_session_here_and_tells_where_it_ends_at_entra(browser: Browser, stack: Stack) -> None:

@@ -138,6 +138,13 @@ def test_an_unsafe_or_senseless_value_is_refused_by_name(name: str, value: str) 
     assert len(value) < 16 or value not in told[0]
 
 
+@pytest.mark.parametrize("name", ["ENTRA_AUTHORITY_HOST", "KEY_VAULT_URL", "GRAPH_URL", "DATA_AGENT_URL"])
+def test_tokens_and_secrets_travel_by_tls_even_on_this_machine(name: str) -> None:
+    """Plain http is for the page of a developer alone."""
+    told = problems(DEVELOPMENT | {name: DEVELOPMENT[name].replace("https://", "http://")})
+    assert [line.partition(" ")[0] for line in told] == [name]
+
+
 def test_a_storage_key_is_for_azurite_alone() -> None:
     """A connection string of a real account is refused even in development."""
     real = "AccountName=contoso;AccountKey=eA==;TableEndpoint=https://contoso.table.core.windows.net"

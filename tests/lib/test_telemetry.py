@@ -88,6 +88,3 @@ def test_the_hosts_handlers_get_the_json_form_and_chatty_libraries_are_hushed() 
         assert not logging.getLogger("azure.core").isEnabledFor(logging.INFO)
     finally:
         root.removeHandler(handler)
-        logging.getLogger("lib").setLevel(logging.NOTSET)
-        for other in root.handlers:
-            other.setFormatter(None)

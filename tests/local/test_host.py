@@ -189,7 +189,7 @@ def client(host: Host) -> Iterator[httpx.Client]:
 @contextmanager
 def _running(directory: Path, *options: str, **environ: str) -> Iterator[Host]:
     command = [sys.executable, "-m", "local.host", "--app", str(directory), "--port", "0", *options]
-    with subprocess.Popen(  # noqa: S603 - our own module, with arguments of this file
+    with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         host = Host(process, [])
@@ -471,9 +471,7 @@ asyncio.run(run())
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(  # noqa: S603 - our own module, with arguments of this file
-        command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-    )
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_the_host_is_callable_without_a_socket(app_directory: Path) -> None:

@@ -80,6 +80,21 @@ async def test_a_failure_reaches_those_who_waited_and_nobody_later() -> None:
     assert await flights.run("a", succeed) == 7
 
 
+async def test_work_that_is_cancelled_is_cancelled_for_all_and_forgotten() -> None:
+    """As when the process ends; the next caller begins anew."""
+    flights = SingleFlight[int]()
+
+    async def give_up() -> int:
+        raise asyncio.CancelledError
+
+    async def succeed() -> int:
+        return 7
+
+    results = await asyncio.gather(*(flights.run("a", give_up) for _ in range(2)), return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert await flights.run("a", succeed) == 7
+
+
 async def test_a_failure_that_nobody_waited_for_is_no_noise() -> None:
     """Where every caller has left, the loop does not complain of an exception never retrieved."""
     complaints: list[object] = []
