@@ -23,7 +23,7 @@ from local.issuer import Issuer
 from local.people import MANAGED_IDENTITY_CLIENT_ID
 from local.serving import Server
 from local.vault import Vault
-from tests.lib.storage.clock import Clock
+from tests.clock import Clock
 from tests.lib.storage.front import Front
 
 if TYPE_CHECKING:

@@ -3,16 +3,7 @@
 import asyncio
 
 from lib.readiness import AGENT_SECONDS, REPORT_SECONDS, Readiness
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Peer:
@@ -62,7 +53,7 @@ async def test_a_peer_that_hangs_is_a_peer_that_fails() -> None:
 
 async def test_a_report_is_shared_and_kept_for_a_while() -> None:
     """An unauthenticated route must not be an amplifier: many callers, one ping, and none within the time."""
-    clock, storage, agent = Clock(), Peer(), Peer()
+    clock, storage, agent = Clock(0), Peer(), Peer()
     readiness = Readiness({"storage": storage}, {"sales": agent}, clock)
     await asyncio.gather(*(readiness.report() for _ in range(50)))
     assert (storage.pings, agent.pings) == (1, 1)

@@ -25,8 +25,9 @@ from lib.errors import (
     StepUpRequired,
 )
 from lib.traffic.deadline import Deadline
+from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, refusal, sample
-from tests.lib.agents.upstream import ADDRESS, URL, Clock, Planned, Tokens, Upstream, said, soon, tools
+from tests.lib.agents.upstream import ADDRESS, URL, Planned, Tokens, Upstream, said, soon, tools
 
 HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
 

@@ -15,8 +15,9 @@ from lib.agents.data_agent import DataAgent
 from lib.agents.failures import ServerFault, Unreached
 from lib.agents.wire import MAX_BODY
 from lib.errors import AgentFailed, DeadlineExceeded, GatewayError
+from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json
-from tests.lib.agents.upstream import Clock, Tokens, said, soon, tools
+from tests.lib.agents.upstream import Tokens, said, soon, tools
 
 pytestmark = pytest.mark.stack
 

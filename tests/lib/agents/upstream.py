@@ -11,6 +11,7 @@ import httpx
 from lib.agents.addresses import AgentAddress, parse_address
 from lib.agents.data_agent import DataAgent
 from lib.traffic.deadline import Deadline
+from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_json
 
 WORKSPACE = "5bc0a5f1-6f0e-4b52-9d9c-1f8a3a1d7e20"
@@ -20,23 +21,6 @@ ADDRESS: AgentAddress = parse_address(URL, loopback_allowed=False)
 
 type Planned = Wire | Exception | Callable[[str], Wire]
 """A reply, a failure of the transport, or a reply that needs the id of its call."""
-
-
-class Clock:
-    """A clock that moves when somebody sleeps on it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Lets that much time pass."""
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 class Tokens:

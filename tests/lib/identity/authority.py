@@ -27,21 +27,6 @@ FABRIC = "https://api.fabric.microsoft.com/.default"
 type Claims = dict[str, Any]
 
 
-class Clock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self, at: float = START) -> None:
-        self.at = at
-
-    def __call__(self) -> float:
-        """The time now."""
-        return self.at
-
-    def pass_by(self, seconds: float) -> None:
-        """Moves on."""
-        self.at += seconds
-
-
 @cache
 def rsa_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
     """A private key; the same one for the same name throughout a run."""

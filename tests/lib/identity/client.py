@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from lib.errors import StateUnavailable
-from tests.lib.identity.authority import START, Clock
+from tests.clock import Clock
+from tests.lib.identity.authority import START
 
 
 class Identity:

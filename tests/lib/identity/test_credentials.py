@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lib.errors import ClientCredentialRejected, IdentityProviderUnavailable, StateUnavailable
 from lib.identity.credentials import ClientCredential, azure_credential, read_certificate
-from tests.lib.identity.authority import Clock, rsa_key, settings
+from tests.clock import Clock
+from tests.lib.identity.authority import rsa_key, settings
 from tests.lib.identity.client import Identity, Vault, certificate_of, pem_of
 
 DEVELOPMENT = {"ENVIRONMENT": "development"}
@@ -60,10 +61,10 @@ async def test_the_assertion_is_renewed_at_half_its_life(clock: Clock, identity:
     """What msal holds is the same credential, and the new assertion is in it."""
     credential = ClientCredential(settings(), identity, Vault(), clock)
     first = await credential.current()
-    clock.pass_by(12 * 3600 - 1)
+    clock.advance(12 * 3600 - 1)
     assert await credential.current() is first
     assert assertion_of(first)() == "assertion-1"
-    clock.pass_by(1)
+    clock.advance(1)
     assert await credential.current() is first
     assert assertion_of(first)() == "assertion-2"
 
@@ -75,13 +76,13 @@ async def test_an_assertion_serves_on_while_the_identity_is_away(
     credential = ClientCredential(settings(), identity, Vault(), clock)
     first = await credential.current()
     identity.away = True
-    clock.pass_by(13 * 3600)
+    clock.advance(13 * 3600)
     for _ in range(3):
         assert await credential.current() is first
     assert (assertion_of(first)(), len(identity.asked)) == ("assertion-1", 2)
     assert [record.getMessage() for record in caplog.records] == ["the managed identity's token cannot be renewed"]
     identity.away = False
-    clock.pass_by(60)
+    clock.advance(60)
     await credential.current()
     assert assertion_of(first)() == "assertion-3"
 

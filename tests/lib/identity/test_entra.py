@@ -28,6 +28,7 @@ from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import CAPABILITIES_CLAIMS, EntraClient
 from lib.identity.msal_http import CONNECTIONS, NoReplies
+from tests.clock import Clock
 from tests.lib.identity.authority import (
     CLIENT,
     FABRIC,
@@ -35,7 +36,6 @@ from tests.lib.identity.authority import (
     OTHER_TENANT,
     START,
     TENANT,
-    Clock,
     TokenEndpoint,
     claims,
     granted,
@@ -219,7 +219,7 @@ async def test_the_managed_identity_stands_in_for_a_secret() -> None:
     async with gateway(for_whom, CLIENT_CREDENTIAL="managed-identity") as made:
         await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
         (before,) = made.entra._applications.values()
-        made.clock.pass_by(13 * 3600)
+        made.clock.advance(13 * 3600)
         await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
         assert list(made.entra._applications.values()) == [before]
     forms = made.endpoint.forms

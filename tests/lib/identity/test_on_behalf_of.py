@@ -11,12 +11,12 @@ from lib.identity.credentials import ClientCredential
 from lib.identity.entra import EntraClient
 from lib.identity.on_behalf_of import MOST_TOKENS, OnBehalfOf
 from lib.identity.principal import Assertion, Principal, RefreshGrant
+from tests.clock import Clock
 from tests.lib.identity.authority import (
     FABRIC,
     PERSON,
     START,
     TENANT,
-    Clock,
     TokenEndpoint,
     granted,
     refused,
@@ -91,9 +91,9 @@ APP = Principal(TENANT, PERSON, "app", "bearer", START + 4000)
 async def test_a_token_is_got_once_and_used_again(world: World) -> None:
     """For as long as an hour."""
     assert [await world.tokens.token_for(bearer(), FABRIC) for _ in range(3)] == ["alice 1"] * 3
-    world.clock.pass_by(3599)
+    world.clock.advance(3599)
     assert await world.tokens.token_for(bearer(), FABRIC) == "alice 1"
-    world.clock.pass_by(1)
+    world.clock.advance(1)
     assert await world.tokens.token_for(bearer(), FABRIC) == "alice 2"
 
 
@@ -112,10 +112,10 @@ async def test_a_token_is_kept_no_longer_than_all_agree(
     world.seconds = seconds
     principal = bearer(expires_at=START + assertion_seconds)
     await world.tokens.token_for(principal, FABRIC)
-    world.clock.pass_by(kept - 1)
+    world.clock.advance(kept - 1)
     await world.tokens.token_for(principal, FABRIC)
     assert world.asked == 1
-    world.clock.pass_by(1)
+    world.clock.advance(1)
     await world.tokens.token_for(principal, FABRIC)
     assert world.asked == 2
 

@@ -12,7 +12,7 @@ from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
 from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import Tables
-from tests.lib.storage.clock import Clock
+from tests.clock import Clock
 
 pytestmark = pytest.mark.stack
 

@@ -26,6 +26,7 @@ from lib.identity.entra import EntraClient
 from lib.identity.sign_in import FLOW_SECONDS, Flow, SignIn, checked_return_to, flow_cookie_name
 from lib.identity.signing_keys import SigningKeys
 from lib.identity.tokens import TokenValidator
+from tests.clock import Clock
 from tests.lib.identity.authority import (
     FABRIC,
     HOST,
@@ -33,7 +34,6 @@ from tests.lib.identity.authority import (
     SPA,
     TENANT,
     Authority,
-    Clock,
     TokenEndpoint,
     claims,
     granted,
@@ -148,10 +148,10 @@ async def test_a_form_of_another_browser_is_refused(world: World, state: str | N
 async def test_a_sign_in_takes_ten_minutes_at_most(world: World) -> None:
     """As long as its cookie lives, whatever the browser makes of that."""
     form, flow = await world.form()
-    world.clock.pass_by(FLOW_SECONDS + 1)
+    world.clock.advance(FLOW_SECONDS + 1)
     with pytest.raises(LoginFailed):
         await world.sign_in.complete(form, flow)
-    world.clock.pass_by(-1)
+    world.clock.advance(-1)
     await world.sign_in.complete(form, flow)
 
 

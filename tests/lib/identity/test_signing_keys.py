@@ -8,7 +8,8 @@ import pytest
 
 from lib.errors import IdentityProviderUnavailable, TokenInvalid
 from lib.identity.signing_keys import MOST_ABSENT, SigningKeys
-from tests.lib.identity.authority import HOST, OTHER_TENANT, TENANT, Authority, Clock, issuer, jwk, rsa_key
+from tests.clock import Clock
+from tests.lib.identity.authority import HOST, OTHER_TENANT, TENANT, Authority, issuer, jwk, rsa_key
 
 MINUTE, HOUR = 60, 3600
 
@@ -86,10 +87,10 @@ async def test_an_unknown_key_asks_again_after_five_minutes(
     """A key that rolled over is found on the way, at most every five minutes."""
     await keys.key(TENANT, "current")
     authority.keys[TENANT].append(jwk("new", rsa_key("other"), issuer=issuer(TENANT)))
-    clock.pass_by(5 * MINUTE - 1)
+    clock.advance(5 * MINUTE - 1)
     with pytest.raises(TokenInvalid):
         await keys.key(TENANT, "new")
-    clock.pass_by(MINUTE)
+    clock.advance(MINUTE)
     assert (await keys.key(TENANT, "new")).public_key == rsa_key("other").public_key()
     assert authority.calls["keys"] == 2
 
@@ -98,16 +99,16 @@ async def test_a_key_found_absent_is_not_sought_for_a_minute(
     keys: SigningKeys, authority: Authority, clock: Clock
 ) -> None:
     """One bad token in a loop cannot use up the fetches."""
-    clock.pass_by(-2)
+    clock.advance(-2)
     await keys.key(TENANT, "current")
-    clock.pass_by(5 * MINUTE - 1)
+    clock.advance(5 * MINUTE - 1)
     with pytest.raises(TokenInvalid):
         await keys.key(TENANT, "bad")
-    clock.pass_by(59)
+    clock.advance(59)
     with pytest.raises(TokenInvalid):
         await keys.key(TENANT, "bad")
     assert authority.calls["keys"] == 1
-    clock.pass_by(1)
+    clock.advance(1)
     with pytest.raises(TokenInvalid):
         await keys.key(TENANT, "bad")
     assert authority.calls["keys"] == 2
@@ -128,10 +129,10 @@ async def test_the_keys_are_refreshed_each_hour_behind_a_request(
 ) -> None:
     """The request that finds them an hour old does not wait, and those beside it start no second refresh."""
     await keys.key(TENANT, "current")
-    clock.pass_by(HOUR - 1)
+    clock.advance(HOUR - 1)
     await keys.key(TENANT, "current")
     assert not keys._background
-    clock.pass_by(1)
+    clock.advance(1)
     for _ in range(5):
         await keys.key(TENANT, "current")
     assert (len(keys._background), authority.calls["keys"]) == (1, 1)
@@ -149,10 +150,10 @@ async def test_instances_do_not_refresh_together(
     async with authority.client() as http:
         keys = SigningKeys(http, HOST, [TENANT], now=clock, chance=lambda: chance)
         await keys.key(TENANT, "current")
-        clock.pass_by(seconds - 1)
+        clock.advance(seconds - 1)
         await keys.key(TENANT, "current")
         assert not keys._background
-        clock.pass_by(1)
+        clock.advance(1)
         await keys.key(TENANT, "current")
         await settle(keys)
     assert authority.calls["keys"] == 2
@@ -163,13 +164,13 @@ async def test_an_outage_keeps_the_known_keys(keys: SigningKeys, authority: Auth
     await keys.key(TENANT, "current")
     authority.fault = away
     for _ in range(23):
-        clock.pass_by(HOUR)
+        clock.advance(HOUR)
         await keys.key(TENANT, "current")
         await settle(keys)
-    clock.pass_by(HOUR - 1)
+    clock.advance(HOUR - 1)
     await keys.key(TENANT, "current")
     await settle(keys)
-    clock.pass_by(61)
+    clock.advance(61)
     with pytest.raises(IdentityProviderUnavailable):
         await keys.key(TENANT, "current")
 
@@ -178,12 +179,12 @@ async def test_a_refresh_that_failed_is_tried_again_soon(keys: SigningKeys, auth
     """Behind a request five seconds later, not an hour later."""
     await keys.key(TENANT, "current")
     authority.fault = away
-    clock.pass_by(HOUR)
+    clock.advance(HOUR)
     for tried in (2, 2, 3):
         await keys.key(TENANT, "current")
         await settle(keys)
         assert authority.calls["discovery"] == tried
-        clock.pass_by(2.5)
+        clock.advance(2.5)
 
 
 async def test_each_refresh_prolongs_the_keys_it_lists(keys: SigningKeys, authority: Authority, clock: Clock) -> None:
@@ -192,11 +193,11 @@ async def test_each_refresh_prolongs_the_keys_it_lists(keys: SigningKeys, author
     await keys.key(TENANT, "old")
     authority.keys[TENANT].pop()
     for _ in range(23):
-        clock.pass_by(HOUR)
+        clock.advance(HOUR)
         await keys.key(TENANT, "current")
         await settle(keys)
         await keys.key(TENANT, "old")
-    clock.pass_by(HOUR)
+    clock.advance(HOUR)
     await keys.key(TENANT, "current")
     await settle(keys)
     with pytest.raises(TokenInvalid):
@@ -215,11 +216,11 @@ async def test_an_outage_with_nothing_known_is_503_and_backs_off(
                 await keys.key(TENANT, "current")
             assert fault.value.retry_after == wait
         assert authority.calls["discovery"] == failures
-        clock.pass_by(wait - 0.5)
+        clock.advance(wait - 0.5)
         with pytest.raises(IdentityProviderUnavailable):
             await keys.key(TENANT, "current")
         assert authority.calls["discovery"] == failures
-        clock.pass_by(0.5)
+        clock.advance(0.5)
     authority.fault = None
     await keys.key(TENANT, "current")
 
@@ -228,7 +229,7 @@ async def test_an_unknown_key_in_an_outage_is_503(keys: SigningKeys, authority: 
     """It may have been published a minute ago: nobody can tell, so it is not the token's fault."""
     await keys.key(TENANT, "current")
     authority.fault = away
-    clock.pass_by(6 * MINUTE)
+    clock.advance(6 * MINUTE)
     with pytest.raises(IdentityProviderUnavailable):
         await keys.key(TENANT, "new")
     await keys.key(TENANT, "current")
@@ -247,7 +248,7 @@ async def test_unusable_metadata_replaces_nothing(
     """What is known stays until something usable comes."""
     await keys.key(TENANT, "current")
     authority.keys[TENANT] = keys_served
-    clock.pass_by(HOUR)
+    clock.advance(HOUR)
     await keys.key(TENANT, "current")
     await settle(keys)
     assert (await keys.key(TENANT, "current")).public_key == rsa_key("current").public_key()

@@ -26,6 +26,7 @@ from lib.errors import (
 from lib.identity.signing_keys import SigningKeys
 from lib.identity.tokens import TokenValidator, bearer_of
 from lib.web.request import Request
+from tests.clock import Clock
 from tests.lib.identity.authority import (
     CLIENT,
     HOST,
@@ -36,7 +37,6 @@ from tests.lib.identity.authority import (
     TENANT,
     Authority,
     Claims,
-    Clock,
     app_claims,
     claims,
     issuer,

@@ -11,8 +11,8 @@ from lib.errors import StateUnavailable
 from lib.storage import azure_sdk
 from lib.storage.key_vault import KeyVault, SecretVersion
 from local.faults import drop, hang
+from tests.clock import Clock
 from tests.lib.conftest import RunningVault
-from tests.lib.storage.clock import Clock
 
 pytestmark = pytest.mark.stack
 

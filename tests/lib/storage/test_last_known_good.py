@@ -8,7 +8,7 @@ import pytest
 
 from lib.errors import StateUnavailable
 from lib.storage.last_known_good import LastKnownGood
-from tests.lib.storage.clock import Clock
+from tests.clock import Clock
 
 
 class Source:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lib.errors import StateUnavailable
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
+from tests.clock import Clock
 from tests.lib.conftest import RunningVault, new_key
-from tests.lib.storage.clock import Clock
 
 pytestmark = pytest.mark.stack
 

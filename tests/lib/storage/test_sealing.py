@@ -12,8 +12,8 @@ from lib.storage.key_vault import KeyVault
 from lib.storage.sealing import KeyRing, Sealer, SealingKey, Unsealable
 from lib.storage.secret_keys import decode_key
 from local.faults import drop
+from tests.clock import Clock
 from tests.lib.conftest import RunningVault, new_key
-from tests.lib.storage.clock import Clock
 
 pytestmark = pytest.mark.stack
 

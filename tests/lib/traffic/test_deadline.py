@@ -4,17 +4,7 @@ import pytest
 
 from lib.errors import DeadlineExceeded
 from lib.traffic.deadline import Deadline
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
+from tests.clock import Clock
 
 
 def test_a_deadline_counts_down_to_zero_and_no_further() -> None:

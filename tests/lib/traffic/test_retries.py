@@ -8,23 +8,7 @@ import pytest
 from lib.errors import AgentFailed, AgentUnavailable, CapacityExceeded
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import retry
-
-
-class Clock:
-    """A clock that moves when somebody sleeps on it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Lets that much time pass."""
-        self.slept.append(seconds)
-        self.now += seconds
+from tests.clock import Clock
 
 
 class Peer:

@@ -1,7 +1,7 @@
 """Who calls the emulated Fabric in these tests, which agents it has, and what a client says to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -54,17 +54,6 @@ def claims_of(token: str) -> Mapping[str, Any]:
 def question(text: str, agent: Agent = SALES_AGENT) -> dict[str, Any]:
     """The params of a `tools/call` that asks an agent."""
     return {"name": agent.tool_name, "arguments": {"userQuestion": text}}
-
-
-@dataclass
-class Clock:
-    """A clock without waiting: it writes down how long it was asked to."""
-
-    slept: list[float] = field(default_factory=list)
-
-    async def sleep(self, seconds: float) -> None:
-        """Returns at once."""
-        self.slept.append(seconds)
 
 
 @dataclass(frozen=True)

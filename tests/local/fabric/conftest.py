@@ -8,6 +8,7 @@ import pytest
 
 from local.fabric import SALES_AGENT, Fabric, build
 from local.serving import Server
+from tests.clock import Clock
 from tests.local.fabric.callers import (
     ALICES_AGENT,
     DRAFT_AGENT,
@@ -16,7 +17,6 @@ from tests.local.fabric.callers import (
     STREAMING_AGENT,
     THINKING_SECONDS,
     Caller,
-    Clock,
     claims_of,
 )
 

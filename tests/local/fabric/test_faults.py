@@ -11,7 +11,8 @@ from starlette.responses import Response
 from local.fabric import SALES_AGENT, Agent, Fabric
 from local.fabric import faults as fault
 from local.faults import drop, hang
-from tests.local.fabric.callers import STREAMING_AGENT, Caller, Clock, question
+from tests.clock import Clock
+from tests.local.fabric.callers import STREAMING_AGENT, Caller, question
 
 pytestmark = pytest.mark.stack
 

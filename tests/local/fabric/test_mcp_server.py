@@ -15,13 +15,13 @@ from mcp_types import Implementation, TextContent
 from local.fabric import SALES_AGENT, Agent, Fabric
 from local.people import ALICE, BOB
 from local.sales import Sales
+from tests.clock import Clock
 from tests.local.fabric.callers import (
     DRAFT_AGENT,
     INITIALIZE,
     STREAMING_AGENT,
     THINKING_SECONDS,
     Caller,
-    Clock,
     question,
 )
 
