@@ -167,8 +167,7 @@ class Stack:
 
     def start_host(self, log: IO[bytes] | None = None, settings: Mapping[str, str] | None = None) -> "Host":
         """Starts the gateway on Microsoft's runtime and waits until it answers; `settings` override the stack's."""
-        environment = os.environ | self.environment | dict(settings or {})
-        self._start_host = partial(Host, self.host_port, environment, log)
+        self._start_host = partial(Host, self.host_port, self.environment | dict(settings or {}), log)
         self.host = self._start_host()
         return self.host
 
@@ -197,13 +196,16 @@ class Stack:
 
 
 class Host:
-    """The gateway's own process; its output goes to `log`, or to this process's."""
+    """The gateway's own process, under this one's environment with `settings` on top.
 
-    def __init__(self, port: int, environment: Mapping[str, str], log: IO[bytes] | None = None) -> None:
+    Its output goes to `log`, or to where this process's goes.
+    """
+
+    def __init__(self, port: int, settings: Mapping[str, str], log: IO[bytes] | None = None) -> None:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "local.host", "--port", str(port)]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=dict(environment), stdout=log, stderr=subprocess.STDOUT if log else None
+            command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT if log else None
         )
         try:
             self._wait_until_alive()

@@ -9,6 +9,28 @@ import pytest_socket
 from lib import telemetry
 
 
+class Logged(logging.Handler):
+    """Keeps every line that this process logs, with all its facts and the texts of its exceptions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one."""
+        self.lines.append(f"{self.format(record)} {record.__dict__}")
+
+
+LOGGED = pytest.StashKey[Logged]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listens from the first test to the last, at the gateway's most talkative."""
+    config.stash[LOGGED] = Logged()
+    logging.getLogger().addHandler(config.stash[LOGGED])
+    logging.getLogger("lib").setLevel(logging.DEBUG)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Closes sockets for every test without the marker `stack`. Event loops keep their own pair of Unix sockets."""
     if item.get_closest_marker("stack"):
@@ -30,5 +52,6 @@ def _logging_as_before() -> Iterator[None]:
     yield
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
-    for name in ("lib", *telemetry.CHATTY):
+    logging.getLogger("lib").setLevel(logging.DEBUG)
+    for name in telemetry.CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET)

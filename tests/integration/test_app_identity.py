@@ -26,7 +26,7 @@ def gateway_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
     stack.fabric.agents[COMPANY.object_id] = COMPANY
     agents = json.loads(stack.environment["DATA_AGENTS"])
     agents["company"] = {"url": stack.urls["fabric"] + COMPANY.path, "identity": "app"}
-    environment = stack.environment | {"PATH": "/usr/bin:/bin", "DATA_AGENTS": json.dumps(agents)}
+    environment = stack.environment | {"DATA_AGENTS": json.dumps(agents)}
     with (tmp_path_factory.mktemp("host") / "log").open("wb") as log:
         host = Host(free_port(), environment, log)
         try:

@@ -47,7 +47,7 @@ def misconfigured(stack: Stack, tmp_path: Path) -> tuple[str, str]:
     log = tmp_path / "log"
     settings = {"TENANT_ID": "common", "KEY_VAULT_URL": "http://vault.example", "ALLOWED_ORIGINS": "*"}
     with log.open("wb") as output:
-        host = Host(free_port(), {"PATH": "/usr/bin:/bin"} | stack.environment | settings, output)
+        host = Host(free_port(), stack.environment | settings, output)
         try:
             replies = {
                 path: httpx.get(f"{host.url}/api/{path}", trust_env=False)

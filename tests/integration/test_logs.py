@@ -4,25 +4,33 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import LOGGED
 from tests.integration.browser import Browser
 
-TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
 
 
 def test_no_token_cookie_code_question_or_answer_is_in_any_line(
-    browser: Browser, host_log: Path, secrets_seen: set[str]
+    browser: Browser, host_log: Path, secrets_seen: set[str], pytestconfig: pytest.Config
 ) -> None:
-    """Everything secret that passed through the tests is looked for in everything the gateway wrote."""
+    """Everything secret that passed through the tests is looked for in everything the gateway wrote.
+
+    That is the log of the gateway's own process, and what its modules and the emulators logged in this one while all
+    other tests ran.
+    """
     browser.sign_in("alice")
     canary = "how many orders did the canary Zinzendorf-Quastenflosser place"
     assert browser.ask(canary).status_code == 200
-    log = host_log.read_bytes()
-    assert log.count(b'"served"') >= 3
+    log = host_log.read_text(encoding="utf-8")
+    assert log.count('"served"') >= 3
+    log += "\n".join(pytestconfig.stash[LOGGED].lines)
     assert len(secrets_seen) >= 5
-    found = [secret for secret in secrets_seen if len(secret) > 8 and secret.encode() in log]
+    found = [secret for secret in secrets_seen if len(secret) > 8 and secret in log]
     assert found == []
     assert not TOKEN.search(log)
-    assert b"Zinzendorf" not in log
+    assert "Zinzendorf" not in log
 
 
 def test_every_line_of_the_gateway_is_one_json_object_with_its_trace(host_log: Path) -> None:

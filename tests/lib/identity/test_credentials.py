@@ -17,12 +17,6 @@ DEVELOPMENT = {"ENVIRONMENT": "development"}
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time."""
-    return Clock()
-
-
-@pytest.fixture
 def identity(clock: Clock) -> Identity:
     """A managed identity."""
     return Identity(clock)

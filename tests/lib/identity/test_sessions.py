@@ -137,6 +137,17 @@ async def test_two_requests_that_note_their_use_at_once_both_go_on(sessions: Ses
     assert {session.signed_in.object_id for session in found} == {"alice"}
 
 
+async def test_a_request_that_notes_its_use_too_late_goes_on_with_what_it_read(
+    sessions: Sessions, clock: Clock
+) -> None:
+    """Somebody else was faster: that is enough for the session to stay."""
+    cookie, opened = await sessions.open(ALICE)
+    clock.advance(IDLE / 2)
+    touched = await sessions.find(cookie)
+    assert await sessions._touch(opened, clock.now + 1) is opened
+    assert (await sessions.find(cookie)).row.etag == touched.row.etag
+
+
 async def test_an_ended_session_is_gone_and_told_once(sessions: Sessions) -> None:
     """Logout gets what it needs for Entra's logout page, the first time."""
     cookie, _ = await sessions.open(ALICE)

@@ -20,18 +20,6 @@ def away(_: httpx.Request) -> httpx.Response:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time."""
-    return Clock()
-
-
-@pytest.fixture
-def authority(clock: Clock) -> Authority:
-    """An Entra that answers as it should."""
-    return Authority(clock)
-
-
-@pytest.fixture
 async def keys(authority: Authority, clock: Clock) -> AsyncIterator[SigningKeys]:
     """The keys of two tenants of it, without any spread."""
     async with authority.client() as http:

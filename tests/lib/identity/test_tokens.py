@@ -53,18 +53,6 @@ PUBLIC_PEM = rsa_key("current").public_key().public_bytes(Encoding.PEM, PublicFo
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time."""
-    return Clock()
-
-
-@pytest.fixture
-def authority(clock: Clock) -> Authority:
-    """An Entra that answers as it should."""
-    return Authority(clock)
-
-
-@pytest.fixture
 async def validator(authority: Authority, clock: Clock) -> AsyncIterator[TokenValidator]:
     """What validates for a gateway of one tenant."""
     async with authority.client() as http:

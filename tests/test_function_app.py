@@ -1,0 +1,49 @@
+"""The step between the host's types and ours, as the runtime takes it."""
+
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+from azure.functions.http import HttpResponseConverter
+
+import function_app
+from lib.web.cookies import set_cookie
+from lib.web.response import json_response
+
+if TYPE_CHECKING:
+    from http.cookies import SimpleCookie
+
+
+def test_cookies_leave_as_the_runtime_wants_them_and_without_a_domain() -> None:
+    """An empty domain would be filled in by Azure's front end, and browsers refuse a `__Host-` cookie with one."""
+    pairs = [set_cookie(f"__Host-{name}", "x", same_site="Strict", max_age_seconds=60) for name in ("a", "b")]
+    response = function_app._http_response(json_response({}, headers=tuple(pairs)))
+    encoded = HttpResponseConverter.encode(response, expected_type=None).value
+    cookies: list[SimpleCookie] = encoded["cookies"]
+    assert [list(cookie) for cookie in cookies] == [["__Host-a"], ["__Host-b"]]
+    assert all(morsel["domain"] is None for cookie in cookies for morsel in cookie.values())
+    assert all(morsel["secure"] and morsel["httponly"] for cookie in cookies for morsel in cookie.values())
+
+
+def test_other_headers_are_plain_texts() -> None:
+    """Only `Set-Cookie` is more than its text."""
+    response = function_app._http_response(json_response({}, 201, headers=(("Vary", "Origin"), ("Vary", "Cookie"))))
+    assert response.headers.get_all("Vary") == ["Origin", "Cookie"]
+    assert response.status_code == 201
+    assert response.get_body() == b"{}"
+
+
+def test_what_takes_all_other_paths_is_tried_last() -> None:
+    """The host tries routes in the order of the functions' names."""
+    names = {str(function.get_function_name()).lower() for function in function_app.app.get_functions()}
+    assert max(names - {"sweep"}) == "unmatched"
+
+
+def test_every_function_takes_every_method_and_asks_for_no_key() -> None:
+    """A method that the host refuses would be a bare 404, without our headers; who may come in is ours to say."""
+    for function in function_app.app._function_builders:
+        trigger = function._function.get_trigger()
+        if trigger is None or trigger.type != "httpTrigger":
+            continue
+        binding = trigger.get_dict_repr()
+        assert not binding.get("methods")
+        assert binding["authLevel"] == func.AuthLevel.ANONYMOUS
