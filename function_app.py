@@ -71,6 +71,12 @@ async def logout(req: func.HttpRequest, context: func.Context) -> func.HttpRespo
     return await _served(req, context, {"POST": session.logout})
 
 
+@app.route("logout/frontchannel")
+async def logout_frontchannel(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Where Entra tells that a sign-in has ended."""
+    return await _served(req, context, {"GET": session.front_channel})
+
+
 @app.route("query")
 async def query_ask(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """A question for a data agent."""
@@ -81,6 +87,12 @@ async def query_ask(req: func.HttpRequest, context: func.Context) -> func.HttpRe
 async def session_show(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Who the caller is."""
     return await _served(req, context, {"GET": session.show})
+
+
+@app.route("sessions")
+async def sessions_revoke(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The end of all sessions and of all tokens issued before now."""
+    return await _served(req, context, {"DELETE": session.revoke})
 
 
 @app.timer_trigger(schedule="0 */15 * * * *", arg_name="timer", use_monitor=True)

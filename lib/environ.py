@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from lib.hosts import is_loopback
 
-_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PLACEHOLDER = re.compile(r"<.*>|\{.*\}|change[-_ ]?me|your[-_ ].*|example|todo|x{3,}|(0+-?)+", re.IGNORECASE)
 
 
@@ -75,7 +75,7 @@ class EnvironReader:
 
     def as_guid(self, name: str, value: str) -> str:
         """`value`, which must be a GUID, in small letters."""
-        if not _GUID.fullmatch(value.lower()) or _PLACEHOLDER.fullmatch(value):
+        if not GUID.fullmatch(value.lower()) or _PLACEHOLDER.fullmatch(value):
             self.problem(name, "must be a GUID (for a tenant its id: never common, organizations or a domain)")
         return value.lower()
 

@@ -27,20 +27,23 @@ if TYPE_CHECKING:
     from lib.agents.data_agent import DataAgent
     from lib.agents.question import Question
     from lib.identity.entra import EntraClient
+    from lib.identity.flows import Flows
     from lib.identity.graph import Profile
     from lib.identity.on_behalf_of import OnBehalfOf
     from lib.identity.principal import Principal
+    from lib.identity.revocation import Revocations
     from lib.identity.sessions import Sessions
     from lib.identity.sign_in import SignIn
     from lib.identity.signing_keys import SigningKeys
     from lib.identity.tokens import TokenValidator
     from lib.storage.key_vault import KeyVault
+    from lib.storage.row_keys import RowKeys
     from lib.storage.sealing import Sealer
     from lib.storage.tables import Tables
     from lib.traffic.deadline import Deadline
     from lib.web.request import Request
 
-SWEPT_TABLES = ("sessions",)
+SWEPT_TABLES = ("sessions", "sids", "flows", "principals")
 SWEEP_SECONDS = 60
 
 _log = logging.getLogger(__name__)
@@ -132,15 +135,35 @@ class Gateway:
         return Sealer(KeyRing(self.key_vault))
 
     @cached_property
+    def row_keys(self) -> "RowKeys":
+        """What rows are named by."""
+        from lib.storage.row_keys import RowKeys
+
+        return RowKeys(self.key_vault)
+
+    @cached_property
+    def revocations(self) -> "Revocations":
+        """From when on tokens and sessions count."""
+        from lib.identity.revocation import Revocations
+
+        return Revocations(self.tables, self.row_keys)
+
+    @cached_property
+    def flows(self) -> "Flows":
+        """Sign-ins under way."""
+        from lib.identity.flows import Flows
+
+        return Flows(self.sealer, self.tables, self.row_keys)
+
+    @cached_property
     def sessions(self) -> "Sessions":
         """The sessions of people who signed in."""
         from lib.identity.sessions import Sessions
-        from lib.storage.row_keys import RowKeys
 
         return Sessions(
             self.tables,
             self.sealer,
-            RowKeys(self.key_vault),
+            self.row_keys,
             idle_seconds=self.settings.session_idle_seconds,
             absolute_seconds=self.settings.session_absolute_seconds,
         )
@@ -210,7 +233,9 @@ class Gateway:
         """Who sends `request`. Raises an `Unauthenticated` or `Forbidden` error."""
         from lib.identity.auth import authenticate
 
-        return await authenticate(request, self.token_validator, lambda: self.sessions, self.site.origins)
+        return await authenticate(
+            request, self.token_validator, lambda: self.sessions, self.revocations, self.site.origins
+        )
 
     async def ask(
         self, principal: "Principal", agent: AgentSettings, question: "Question", deadline: "Deadline"

@@ -1,11 +1,10 @@
 """`GET /health` and `GET /health/ready`: alive, and able to serve."""
 
-from lib.errors import InsufficientScope
 from lib.gateway import Gateway
+from lib.identity.principal import OPERATOR_ROLE
 from lib.web.request import Request
 from lib.web.response import Response, json_response
 
-OPERATOR_ROLE = "Gateway.Operate"
 _ALIVE = json_response({"status": "alive"})
 
 
@@ -20,8 +19,7 @@ async def ready(gateway: Gateway, request: Request) -> Response:
     body: dict[str, object] = {"status": report.status}
     if request.header("authorization"):
         principal = await gateway.authenticate(request)
-        if OPERATOR_ROLE not in principal.roles:
-            raise InsufficientScope(OPERATOR_ROLE)
+        principal.require(OPERATOR_ROLE)
         body["checks"] = {name: "ok" if passed else "failing" for name, passed in report.checks.items()}
         body["agents"] = {name: "ok" if passed else "failing" for name, passed in report.agents.items()}
     return json_response(body, 200 if report.ready else 503)

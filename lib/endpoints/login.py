@@ -1,17 +1,14 @@
 """Signing in: by redirect through Entra, or with an access token that the caller already has."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
-from lib.errors import GatewayError, InvalidRequest, LoginFailed, TokenMissing, UnsupportedMediaType, UserRequired
+from lib.errors import GatewayError, InvalidRequest, TokenMissing, UnsupportedMediaType, UserRequired
 from lib.gateway import Gateway
+from lib.identity.flows import FLOW_SECONDS, flow_cookie_name
 from lib.identity.principal import Assertion
 from lib.identity.sessions import SignedIn
-from lib.identity.sign_in import FLOW_SECONDS, Flow, flow_cookie_name
-from lib.storage.sealing import Unsealable
 from lib.web.cookies import SESSION_COOKIE, cookie, expire_cookie, session_cookie, set_cookie
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
@@ -23,7 +20,7 @@ _FORM_FIELDS = 20
 async def begin(gateway: Gateway, request: Request) -> Response:
     """`GET /login`: sends the browser to Entra; what the callback has to know travels sealed in a cookie."""
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
-    sealed = base64.urlsafe_b64encode(await gateway.sealer.seal(flow.to_bytes(), "flow")).decode().rstrip("=")
+    sealed = await gateway.flows.seal(flow)
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
     name = flow_cookie_name(flow.state)
     return redirect(url, headers=(set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS),))
@@ -33,9 +30,10 @@ async def callback(gateway: Gateway, request: Request) -> Response:
     """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted."""
     form = _form(request)
     name = flow_cookie_name(form.get("state", ""))
-    flow = await _flow(gateway, cookie(request.header("cookie"), name))
+    flow = await gateway.flows.open(cookie(request.header("cookie"), name))
     forget_flow = expire_cookie(name, same_site="None")
     try:
+        await gateway.flows.spend(flow)
         session = await _open(gateway, request, await gateway.sign_in.complete(form, flow))
     except GatewayError as error:
         mark = "&" if "?" in flow.return_to else "?"
@@ -69,16 +67,6 @@ async def _open(gateway: Gateway, request: Request, signed_in: SignedIn) -> tupl
     value, session = await gateway.sessions.open(signed_in)
     lifetime = max(0, int(session.ends - session.created))
     return set_cookie(SESSION_COOKIE, value, same_site="Strict", max_age_seconds=lifetime)
-
-
-async def _flow(gateway: Gateway, sealed: str) -> Flow:
-    try:
-        opened = await gateway.sealer.open(
-            base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars="-_", validate=True), "flow"
-        )
-    except (binascii.Error, ValueError, Unsealable) as fault:
-        raise LoginFailed from fault
-    return Flow.from_bytes(opened)
 
 
 def _form(request: Request) -> Mapping[str, str]:

@@ -1,14 +1,21 @@
-"""`GET /session` and `POST /logout`: who am I, and goodbye."""
+"""`GET /session`, `POST /logout`, `DELETE /sessions` and front-channel logout: who am I, and goodbye."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from urllib.parse import urlencode
 
+from lib.environ import GUID
 from lib.errors import InvalidRequest
 from lib.gateway import Gateway
+from lib.identity.principal import OPERATOR_ROLE
+from lib.identity.revocation import EVERY
 from lib.web.cookies import SESSION_COOKIE, expire_cookie, session_cookie
 from lib.web.origins import refuse_forgery
 from lib.web.request import Request
-from lib.web.response import Response, json_response
+from lib.web.response import Response, empty, json_response
+
+_SID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 async def show(gateway: Gateway, request: Request) -> Response:
@@ -36,3 +43,34 @@ async def logout(gateway: Gateway, request: Request) -> Response:
         parameters["logout_hint"] = ended.signed_in.login_hint
     end_session = f"{settings.entra_authority_host}/{settings.tenant_id}/oauth2/v2.0/logout?{urlencode(parameters)}"
     return json_response({"end_session_url": end_session}, headers=(expire_cookie(SESSION_COOKIE, same_site="Strict"),))
+
+
+async def revoke(gateway: Gateway, request: Request) -> Response:
+    """Ends all sessions, and all tokens issued before now: one's own; for operators a principal's or a tenant's."""
+    principal = await gateway.authenticate(request)
+    named = {name: value for name, value in request.query.items() if name in {"principal", "tenant"}}
+    if len(named) > 1 or len(named) < len(request.query):
+        raise InvalidRequest("Name one `principal` (tenant id/object id) or one `tenant`, or neither.")
+    if named:
+        principal.require(OPERATOR_ROLE)
+    tenant_id, object_id = _named(named) if named else (principal.tenant_id, principal.object_id)
+    await gateway.revocations.revoke(tenant_id, object_id)
+    if object_id != EVERY:
+        await gateway.sessions.end_all(tenant_id, object_id)
+    return empty(headers=() if named else (expire_cookie(SESSION_COOKIE, same_site="Strict"),))
+
+
+async def front_channel(gateway: Gateway, request: Request) -> Response:
+    """`GET /logout/frontchannel`: Entra tells that a sign-in has ended. Whatever it names, the reply is the same."""
+    sid = request.query.get("sid", "")
+    if _SID.fullmatch(sid):
+        await gateway.sessions.end_by_sid(sid)
+    return empty(200)
+
+
+def _named(named: Mapping[str, str]) -> tuple[str, str]:
+    """Tenant and object id of the principal that is named, the object id `EVERY` where it is a whole tenant."""
+    tenant_id, _, object_id = named.get("principal", named.get("tenant", "")).lower().partition("/")
+    if not GUID.fullmatch(tenant_id) or ("principal" in named) != bool(GUID.fullmatch(object_id)):
+        raise InvalidRequest("`principal` is tenant id/object id, `tenant` a tenant id; ids are GUIDs.")
+    return tenant_id, object_id or EVERY

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lib.errors import TokenMissing
+from lib.errors import ReauthRequired, SessionExpired, TokenMissing
 from lib.identity.principal import Assertion, Principal, RefreshGrant
 from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
 from lib.web.cookies import session_cookie
@@ -16,6 +16,7 @@ from lib.web.origins import refuse_forgery
 from lib.web.request import Request
 
 if TYPE_CHECKING:
+    from lib.identity.revocation import Revocations
     from lib.identity.sessions import Session, Sessions
 
 
@@ -23,6 +24,7 @@ async def authenticate(
     request: Request,
     validator: TokenValidator,
     sessions: Callable[[], "Sessions"],
+    revocations: "Revocations",
     origins: frozenset[str],
 ) -> Principal:
     """Who sends `request`: by access token, else by session. Raises an `Unauthenticated` or `Forbidden` error.
@@ -31,13 +33,21 @@ async def authenticate(
     """
     token = bearer_of(request)
     if token is not None:
-        return principal_of_token(await validator.validate(token))
+        access_token = await validator.validate(token)
+        principal = principal_of_token(access_token)
+        if access_token.issued_at < await revocations.valid_after(principal.tenant_id, principal.object_id):
+            raise ReauthRequired
+        return principal
     value = session_cookie(request)
     if not value:
         raise TokenMissing
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
-    return principal_of_session(await sessions().find(value), sessions())
+    session = await sessions().find(value)
+    principal = principal_of_session(session, sessions())
+    if session.created < await revocations.valid_after(principal.tenant_id, principal.object_id):
+        raise SessionExpired
+    return principal
 
 
 def principal_of_token(access_token: AccessToken) -> Principal:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from lib.environ import GUID
 from lib.errors import TokenInvalid
 
 _log = logging.getLogger(__name__)
-_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -68,7 +68,7 @@ class Claims:
     def guid(self, name: str) -> str:
         """A claim that must be a GUID, in small letters as Entra writes them."""
         value = self.text(name)
-        if not _GUID.fullmatch(value):
+        if not GUID.fullmatch(value):
             raise refused(name)
         return value
 

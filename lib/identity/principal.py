@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from lib.errors import InsufficientScope
+
+OPERATOR_ROLE = "Gateway.Operate"
+"""The app role of those who operate the gateway."""
+
 
 @dataclass(frozen=True)
 class Assertion:
@@ -49,6 +54,11 @@ class Principal:
     name: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
     roles: frozenset[str] = frozenset()
+
+    def require(self, role: str) -> None:
+        """Raises `InsufficientScope` for a principal without the app role `role`."""
+        if role not in self.roles:
+            raise InsufficientScope(role)
 
     def described(self) -> dict[str, Any]:
         """What the caller may read about themselves."""

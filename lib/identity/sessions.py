@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lib.errors import SessionExpired
+from lib.storage.row_keys import KEY_DIGITS
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Sealer, Unsealable
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lib.storage.tables import Tables
 
 TABLE = "sessions"
+SIDS = "sids"
+MOST_SESSIONS = 10
 RENEW_ATTEMPTS = 3
 TOUCH_FRACTION = 0.2
 """A session is marked as used once this part of its idle time has passed, so that not every request writes."""
@@ -36,7 +39,8 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 class SignedIn:
     """What a session remembers of a sign-in. Either `assertion` or `refresh_token` gets Fabric tokens.
 
-    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's logout page wants.
+    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's logout page wants, `sid` what
+    it names the sign-in by when it tells that it has ended.
     """
 
     tenant_id: str
@@ -44,6 +48,7 @@ class SignedIn:
     name: str = ""
     username: str = ""
     login_hint: str = field(default="", repr=False)
+    sid: str = field(default="", repr=False)
     assertion: str = field(default="", repr=False)
     assertion_expires_at: float = 0
     refresh_token: str = field(default="", repr=False)
@@ -96,6 +101,10 @@ class Sessions:
             "ends": ends,
             "expires": int(ends),
         }
+        await self._make_room(partition)
+        if signed_in.sid:  # first: a session that this does not know could not be ended from outside
+            sid = await self._keys.row("sid", signed_in.sid)
+            await self._tables.insert(SIDS, sid, f"{partition}{key}", {"expires": int(ends)})
         row = await self._tables.insert(TABLE, partition, key, values)
         return f"{partition}.{secret}", Session(signed_in, now, now, ends, row)
 
@@ -139,6 +148,26 @@ class Sessions:
             return await self._opened(row)
         except SessionExpired:
             return None
+
+    async def end_all(self, tenant_id: str, object_id: str) -> None:
+        """Ends every session of a person."""
+        partition = await self._keys.partition(tenant_id, object_id)
+        async for row in self._tables.rows(TABLE, partition):
+            await self._tables.delete(TABLE, row.partition, row.key)
+
+    async def end_by_sid(self, sid: str) -> None:
+        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0)."""
+        async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid)):
+            partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
+            await self._tables.delete(TABLE, partition, key)
+            await self._tables.delete(SIDS, entry.partition, entry.key)
+
+    async def _make_room(self, partition: str) -> None:
+        """Ends a person's oldest sessions, so that with a new one they have at most ten."""
+        rows = [row async for row in self._tables.rows(TABLE, partition)]
+        rows.sort(key=lambda row: float(row.values["created"]))
+        for row in rows[: max(0, len(rows) - MOST_SESSIONS + 1)]:
+            await self._tables.delete(TABLE, row.partition, row.key)
 
     async def _row(self, cookie: str) -> Row | None:
         parts = _COOKIE.fullmatch(cookie)

@@ -8,13 +8,11 @@ writes nothing.
 import base64
 import hashlib
 import hmac
-import json
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -28,6 +26,7 @@ from lib.errors import (
     TokenExpired,
     TokenInvalid,
 )
+from lib.identity.flows import FLOW_SECONDS, Flow
 from lib.identity.sessions import SignedIn
 from lib.settings import Settings
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from lib.identity.entra import EntraClient
     from lib.identity.tokens import TokenValidator
 
-FLOW_SECONDS = 600
 CALLBACK_PATH = "/api/login/callback"
 LONGEST_RETURN_TO = 1024
 _SECRET_BYTES = 32
@@ -51,34 +49,6 @@ _OUTCOMES: dict[str, type[GatewayError]] = {
 """What some `error`s of an authorization response mean; any other one is a sign-in that failed."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One sign-in under way. `issued_at` is in seconds since the epoch."""
-
-    state: str = field(repr=False)
-    code_verifier: str = field(repr=False)
-    nonce: str = field(repr=False)
-    return_to: str
-    issued_at: int
-
-    def to_bytes(self) -> bytes:
-        """The flow for its cookie; to be sealed, for it holds secrets."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> "Flow":
-        """The flow from its opened cookie. Raises `LoginFailed`."""
-        try:
-            return cls(**json.loads(raw))
-        except (ValueError, TypeError) as fault:  # written by another version of the gateway
-            raise LoginFailed from fault
-
-
-def flow_cookie_name(state: str) -> str:
-    """The name of the cookie that keeps the flow with this `state`: one for each tab that signs in."""
-    return f"__Host-flow-{hashlib.sha256(state.encode(errors='replace')).hexdigest()[:8]}"
 
 
 def checked_return_to(value: str, origins: Iterable[str]) -> str:
@@ -166,6 +136,7 @@ class SignIn:
             name=person.name,
             username=person.username,
             login_hint=person.login_hint,
+            sid=person.sid,
             refresh_token=token.refresh_token,
         )
 

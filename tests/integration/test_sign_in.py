@@ -3,6 +3,7 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from azure.data.tables import TableServiceClient
 from starlette.responses import Response
 
 from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
@@ -212,3 +213,80 @@ def test_the_profile_comes_from_graph_under_the_persons_own_token(browser: Brows
     assert browser.call("GET", "/api/session?profile=graph", headers=bearer).json()["profile"] == wanted
     browser.sign_in(who.key)
     assert browser.call("GET", "/api/session?profile=graph").json()["profile"] == wanted
+
+
+def test_a_form_that_comes_twice_opens_one_session(browser: Browser, stack: Stack) -> None:
+    """A replayed form is refused here, before Entra is asked about its code."""
+    begun = browser.call("GET", "/api/login")
+    flow = dict(browser.cookies)
+    form = browser.pick(begun.headers["location"], "alice")
+    assert browser.come_back(form).headers["location"] == "/api/app"
+    asked = stack.entra.calls["token"]
+    browser.cookies = flow
+    assert browser.come_back(form).headers["location"] == "/api/app?error=login_failed"
+    assert stack.entra.calls["token"] == asked
+
+
+def test_entras_own_logout_ends_the_session_here(browser: Browser) -> None:
+    """By the `sid` of the sign-in; the reply is the same whatever is named, and costs nothing for nonsense."""
+    begun = browser.call("GET", "/api/login")
+    form = browser.pick(begun.headers["location"], "alice")
+    browser.come_back(form)
+    assert browser.call("GET", "/api/session").status_code == 200
+    for sid in ("", "nobody", "../x", "x" * 200, form["session_state"]):
+        reply = browser.call("GET", "/api/logout/frontchannel", params={"sid": sid}, cookies=False)
+        assert (reply.status_code, reply.content) == (200, b"")
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
+def test_whoever_revokes_everything_has_to_sign_in_again(
+    browser: Browser, stack: Stack, secrets_seen: set[str]
+) -> None:
+    """All of a person's sessions and tokens end at once; nobody else's do."""
+    with Browser(stack, secrets_seen) as second, Browser(stack, secrets_seen) as stranger:
+        for opened, person in ((browser, "bob"), (second, "bob"), (stranger, "alice")):
+            opened.sign_in(person)
+        bearer = {"Authorization": f"Bearer {browser.token('bob')}"}
+        assert browser.call("GET", "/api/session", headers=bearer).status_code == 200
+        reply = browser.page_call("DELETE", "/api/sessions")
+        assert (reply.status_code, browser.cookies) == (204, {})
+        assert second.call("GET", "/api/session").json()["code"] == "session_expired"
+        assert browser.call("GET", "/api/session", headers=bearer).json()["code"] == "reauth_required"
+        assert stranger.call("GET", "/api/session").status_code == 200
+        browser.sign_in("bob")
+        assert browser.call("GET", "/api/session").status_code == 200
+    _forget_revocations(stack)
+
+
+def test_an_operator_revokes_a_person_or_a_tenant(browser: Browser, stack: Stack) -> None:
+    """With the role; without it, or with ids that are none, nothing happens."""
+    browser.sign_in("alice")
+    stack.entra.roles["bob"] = ("Gateway.Operate",)
+    operator = {"Authorization": f"Bearer {browser.token('bob')}"}
+    del stack.entra.roles["bob"]
+    plain = {"Authorization": f"Bearer {browser.token('bob')}"}
+    alice = f"principal={TENANT_ID}/{ALICE.object_id}"
+
+    def revoke(query: str, headers: dict[str, str]) -> tuple[int, str]:
+        reply = browser.call("DELETE", f"/api/sessions?{query}", headers=headers, cookies=False)
+        return reply.status_code, reply.json()["code"] if reply.content else ""
+
+    assert revoke(alice, plain) == (403, "insufficient_scope")
+    for query in ("principal=x", f"principal={TENANT_ID}", f"principal={TENANT_ID}/*", "tenant=*", "everybody=1"):
+        assert revoke(query, operator) == (400, "invalid_request")
+    assert revoke(f"{alice}&tenant={TENANT_ID}", operator) == (400, "invalid_request")
+    assert browser.call("GET", "/api/session").status_code == 200
+    assert revoke(alice, operator) == (204, "")
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+    browser.sign_in("alice")
+    assert revoke(f"tenant={TENANT_ID}", operator) == (204, "")
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+    assert browser.call("GET", "/api/session", headers=plain).json()["code"] == "reauth_required"
+    _forget_revocations(stack)
+
+
+def _forget_revocations(stack: Stack) -> None:
+    """Lets the tokens of the tests to come count, which Entra dates back by five minutes."""
+    with TableServiceClient.from_connection_string(stack.azurite.connection_string) as service:
+        service.delete_table("principals")
+    stack.restart_host()

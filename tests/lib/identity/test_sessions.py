@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+import uuid
 from dataclasses import replace
 
 import pytest
 
 from lib.errors import SessionExpired
-from lib.identity.sessions import RENEW_ATTEMPTS, TABLE, Session, Sessions, SignedIn
+from lib.identity.sessions import MOST_SESSIONS, RENEW_ATTEMPTS, SIDS, TABLE, Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
 from lib.storage.sealing import KeyRing, Sealer
@@ -157,6 +158,43 @@ async def test_an_ended_session_is_gone_and_told_once(sessions: Sessions) -> Non
     assert await sessions.end(cookie) is None
     with pytest.raises(SessionExpired):
         await sessions.find(cookie)
+
+
+async def test_an_eleventh_session_ends_the_oldest(sessions: Sessions, clock: Clock) -> None:
+    """A person has ten at most; others' do not count."""
+    other, _ = await sessions.open(replace(ALICE, object_id="bob"))
+    cookies = []
+    for _ in range(MOST_SESSIONS + 1):
+        clock.advance(1)
+        cookies.append((await sessions.open(ALICE))[0])
+    with pytest.raises(SessionExpired):
+        await sessions.find(cookies[0])
+    for cookie in (*cookies[1:], other):
+        await sessions.find(cookie)
+
+
+async def test_all_sessions_of_a_person_end_at_once(sessions: Sessions) -> None:
+    """Hers, and nobody else's."""
+    hers = [(await sessions.open(ALICE))[0] for _ in range(3)]
+    his, _ = await sessions.open(replace(ALICE, object_id="bob"))
+    await sessions.end_all("tenant", "alice")
+    for cookie in hers:
+        with pytest.raises(SessionExpired):
+            await sessions.find(cookie)
+    assert (await sessions.find(his)).signed_in.object_id == "bob"
+
+
+async def test_a_sign_in_that_ended_at_entra_ends_here(sessions: Sessions, tables: Tables) -> None:
+    """By the name that Entra has for it; another sign-in of the same person stays, and nothing is left behind."""
+    sid = f"{uuid.uuid4()}"
+    ended, _ = await sessions.open(replace(ALICE, sid=sid))
+    stays, _ = await sessions.open(replace(ALICE, sid=f"{uuid.uuid4()}"))
+    await sessions.end_by_sid(sid)
+    with pytest.raises(SessionExpired):
+        await sessions.find(ended)
+    assert (await sessions.find(stays)).signed_in.name == "Alice Arden"
+    assert [row async for row in tables.rows(SIDS, await sessions._keys.row("sid", sid))] == []
+    await sessions.end_by_sid(sid)
 
 
 async def test_a_renewed_refresh_token_is_kept(sessions: Sessions) -> None:

@@ -1,0 +1,159 @@
+"""Rules for revocation, on a real Azurite behind a front that can fail."""
+
+import asyncio
+import uuid
+
+import pytest
+from starlette.responses import Response
+
+from lib.errors import StateUnavailable
+from lib.identity import revocation
+from lib.identity.revocation import FRESH_SECONDS, KEPT_SECONDS, OUTAGE_SECONDS, ROW, TABLE, Revocations
+from lib.storage.key_vault import KeyVault
+from lib.storage.row_keys import RowKeys
+from lib.storage.tables import Tables
+from tests.clock import Clock
+from tests.lib.storage.front import Front
+
+pytestmark = pytest.mark.stack
+
+AWAY = Response(status_code=403)
+
+
+@pytest.fixture
+def keys(key_vault_client: KeyVault) -> RowKeys:
+    """What rows are named by."""
+    return RowKeys(key_vault_client)
+
+
+@pytest.fixture
+def revocations(keys: RowKeys, fronted: Tables, clock: Clock) -> Revocations:
+    """One instance's."""
+    return Revocations(fronted, keys, now=clock)
+
+
+@pytest.fixture
+def others(keys: RowKeys, fronted: Tables, clock: Clock) -> Revocations:
+    """Another instance's."""
+    return Revocations(fronted, keys, now=clock)
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant of this test alone."""
+    return str(uuid.uuid4())
+
+
+async def test_where_nothing_was_revoked_everything_counts(revocations: Revocations, tenant: str) -> None:
+    """The moment is the beginning of time."""
+    assert await revocations.valid_after(tenant, "alice") == 0
+
+
+async def test_a_revocation_counts_at_once_here_and_within_half_a_minute_elsewhere(
+    revocations: Revocations, others: Revocations, tenant: str, clock: Clock
+) -> None:
+    """Instances look again after 30 s."""
+    assert await others.valid_after(tenant, "alice") == 0
+    await revocations.revoke(tenant, "alice")
+    assert await revocations.valid_after(tenant, "alice") == clock.now
+    assert await others.valid_after(tenant, "alice") == 0
+    clock.advance(FRESH_SECONDS)
+    assert await others.valid_after(tenant, "alice") == clock.now - FRESH_SECONDS
+
+
+async def test_a_persons_revocation_is_hers_and_a_tenants_is_everybodys(
+    revocations: Revocations, tenant: str, clock: Clock
+) -> None:
+    """The latest moment of those that concern one counts."""
+    await revocations.revoke(tenant, "alice")
+    assert await revocations.valid_after(tenant, "bob") == 0
+    clock.advance(100)
+    await revocations.revoke(tenant)
+    assert await revocations.valid_after(tenant, "alice") == clock.now
+    assert await revocations.valid_after(tenant, "bob") == clock.now
+    assert await revocations.valid_after(str(uuid.uuid4()), "carol") == 0
+
+
+async def test_a_known_moment_costs_no_call(revocations: Revocations, tenant: str, clock: Clock, front: Front) -> None:
+    """Three reads the first time, none for half a minute, and two less for the next person of the tenant."""
+    await revocations.valid_after(tenant, "alice")
+    first = len(front.methods)
+    await asyncio.gather(*(revocations.valid_after(tenant, "alice") for _ in range(20)))
+    clock.advance(FRESH_SECONDS - 1)
+    await revocations.valid_after(tenant, "alice")
+    assert len(front.methods) == first == 3
+    await revocations.valid_after(tenant, "bob")
+    assert len(front.methods) == first + 1
+
+
+async def test_many_at_once_share_the_reads(revocations: Revocations, tenant: str, front: Front) -> None:
+    """Fifty requests of one person on a cold instance are three reads."""
+    await asyncio.gather(*(revocations.valid_after(tenant, "alice") for _ in range(50)))
+    assert len(front.methods) == 3
+
+
+async def test_while_storage_is_away_a_known_moment_serves_and_an_unknown_one_lets_nobody_in(
+    revocations: Revocations, tenant: str, clock: Clock, front: Front
+) -> None:
+    """Five minutes; then the guard closes."""
+    await revocations.revoke(tenant, "alice")
+    moment = await revocations.valid_after(tenant, "alice")
+    clock.advance(OUTAGE_SECONDS - 1)
+    front.planned.extend([AWAY] * 3)
+    assert await revocations.valid_after(tenant, "alice") == moment
+    clock.advance(1)
+    front.planned.extend([AWAY] * 3)
+    with pytest.raises(StateUnavailable):
+        await revocations.valid_after(tenant, "alice")
+    front.planned.clear()
+    front.planned.extend([AWAY] * 3)
+    with pytest.raises(StateUnavailable):
+        await revocations.valid_after(str(uuid.uuid4()), "bob")
+    front.planned.clear()
+
+
+async def test_what_else_the_row_holds_is_kept(
+    revocations: Revocations, keys: RowKeys, tables: Tables, tenant: str, clock: Clock
+) -> None:
+    """The row is shared with others; a later revocation moves the moment and the row's end."""
+    partition = await keys.partition(tenant, "alice")
+    await tables.insert(TABLE, partition, ROW, {"expires": 1, "other": "kept"})
+    await revocations.revoke(tenant, "alice")
+    row = await tables.read(TABLE, partition, ROW)
+    assert row is not None
+    assert dict(row.values) == {"valid_after": clock.now, "expires": int(clock.now) + KEPT_SECONDS, "other": "kept"}
+
+
+async def test_two_revocations_at_once_both_succeed(
+    revocations: Revocations, others: Revocations, tenant: str, clock: Clock
+) -> None:
+    """The slower one reads again."""
+    await asyncio.gather(*(instance.revoke(tenant, "alice") for instance in (revocations, others) for _ in range(2)))
+    assert await others.valid_after(tenant, "alice") == clock.now
+
+
+async def test_a_revocation_that_always_comes_late_says_that_it_did_not_count(
+    revocations: Revocations, keys: RowKeys, tables: Tables, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who revokes has to know."""
+    partition = await keys.partition(tenant, "alice")
+    await tables.insert(TABLE, partition, ROW, {"expires": 1, "turn": 0})
+    read = revocations._tables.read
+
+    async def read_late(table: str, partition: str, key: str) -> object:
+        row = await read(table, partition, key)
+        assert row is not None
+        await tables.update(table, row, {"turn": row.values["turn"] + 1})
+        return row
+
+    monkeypatch.setattr(revocations._tables, "read", read_late)
+    with pytest.raises(StateUnavailable):
+        await revocations.revoke(tenant, "alice")
+
+
+async def test_what_is_known_is_bounded(revocations: Revocations, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd does not fill the memory; who was seen last is kept."""
+    monkeypatch.setattr(revocation, "MOST_KNOWN", 4)
+    for number in range(6):
+        await revocations.valid_after(tenant, f"person-{number}")
+    assert len(revocations._known) == 4
