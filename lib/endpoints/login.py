@@ -12,6 +12,7 @@ from lib.identity.sessions import SignedIn
 from lib.web.cookies import SESSION_COOKIE, cookie, expire_cookie, session_cookie, set_cookie
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
+from lib.web.serve import tell_failure
 
 DEFAULT_RETURN_TO = "/api/app"
 _FORM_FIELDS = 20
@@ -35,7 +36,8 @@ async def callback(gateway: Gateway, request: Request) -> Response:
     try:
         await gateway.flows.spend(flow)
         session = await _open(gateway, request, await gateway.sign_in.complete(form, flow))
-    except GatewayError as error:
+    except GatewayError as error:  # told to the page that began, and so not to the boundary
+        tell_failure(error)
         mark = "&" if "?" in flow.return_to else "?"
         return redirect(f"{flow.return_to}{mark}error={error.code}", 303, headers=(forget_flow,))
     return redirect(flow.return_to, 303, headers=(forget_flow, session))

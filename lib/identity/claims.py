@@ -5,11 +5,10 @@ Python's own readers let through in silence is refused here.
 """
 
 import base64
-import json
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from lib.environ import GUID
 from lib.errors import TokenInvalid
@@ -29,17 +28,6 @@ def decode_segment(segment: str) -> bytes:
     if not _BASE64URL.fullmatch(segment):
         raise ValueError("not base64url")
     return base64.b64decode(segment + "=" * (-len(segment) % 4), altchars="-_", validate=True)
-
-
-def json_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`: UTF-8, each name once, no NaN or Infinity. Raises ValueError."""
-    try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nests too deep") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004  # readers of bad input expect one kind of error
-    return value
 
 
 class Claims:
@@ -85,14 +73,3 @@ class Claims:
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise refused(name)
         return frozenset(value)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a name twice")
-    return value
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("not a number of JSON")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from lib.identity.claims import json_object
+from lib.strict_json import parse_object
 
 TIMEOUT_SECONDS = 5
 _SELECT = "displayName,jobTitle,officeLocation"
@@ -36,7 +36,7 @@ async def profile(http: httpx.AsyncClient, graph_url: str, token: str) -> Profil
             follow_redirects=False,
             timeout=TIMEOUT_SECONDS,
         )
-        person = json_object(response.content) if response.status_code == httpx.codes.OK else None
+        person = parse_object(response.content) if response.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, ValueError) as fault:
         _log.warning("the profile cannot be read", extra={"fault": type(fault).__name__})
         return None

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from lib.identity.claims import decode_segment, json_object
+from lib.identity.claims import decode_segment
+from lib.strict_json import parse_object
 
 FETCH_SECONDS = 3
 LONGEST_DOCUMENT = 256 * 1024
@@ -107,6 +108,6 @@ async def _document(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
             if len(body) > LONGEST_DOCUMENT:
                 raise KeySetUnusable("the document is too long")
     try:
-        return json_object(bytes(body))
+        return parse_object(bytes(body))
     except ValueError as fault:
         raise KeySetUnusable("the document is not JSON") from fault

@@ -16,7 +16,8 @@ import httpx
 from msal.token_cache import TokenCache
 
 from lib.errors import IdentityProviderUnavailable
-from lib.identity.claims import decode_segment, json_object
+from lib.identity.claims import decode_segment
+from lib.strict_json import parse_object
 
 TIMEOUT_SECONDS = 5
 CONNECTIONS = 16
@@ -104,9 +105,9 @@ def _tls() -> httpx.HTTPTransport:
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
     try:
-        answer = {name: value for name, value in json_object(response.content).items() if name in _MEMBERS}
+        answer = {name: value for name, value in parse_object(response.content).items() if name in _MEMBERS}
         if "id_token" in answer:  # msal reads its claims, and quotes what it cannot read
-            json_object(decode_segment(answer["id_token"].split(".")[1]))
+            parse_object(decode_segment(answer["id_token"].split(".")[1]))
     except (ValueError, AttributeError, IndexError):
         raise IdentityProviderUnavailable from None
     return answer

@@ -19,7 +19,7 @@ from lib.errors import (
     StepUpRequired,
     TokenExpired,
 )
-from lib.identity.claims import json_object
+from lib.strict_json import parse_object
 
 LONGEST_CLAIMS = 4096
 
@@ -102,7 +102,7 @@ def read_claims(claims: object) -> str:
     if not isinstance(claims, str) or len(claims) > LONGEST_CLAIMS:
         return ""
     try:
-        wanted = json_object(claims.encode())
+        wanted = parse_object(claims.encode())
     except ValueError:
         return ""
     return json.dumps(wanted, separators=(",", ":")) if isinstance(wanted.get("access_token"), dict) else ""

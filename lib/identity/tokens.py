@@ -16,10 +16,11 @@ from typing import Any, Literal
 import jwt
 
 from lib.errors import InsufficientScope, TokenExpired
-from lib.identity.claims import Claims, decode_segment, json_object, refused
+from lib.identity.claims import Claims, decode_segment, refused
 from lib.identity.key_sets import SigningKey
 from lib.identity.signing_keys import SigningKeys
 from lib.settings import Settings
+from lib.strict_json import parse_object
 from lib.web.request import Request
 
 LONGEST_TOKEN = 12 * 1024
@@ -219,7 +220,7 @@ def _kid(header_segment: str) -> str:
 
 def _object(segment: str, what: str) -> dict[str, Any]:
     try:
-        return json_object(decode_segment(segment))
+        return parse_object(decode_segment(segment))
     except ValueError:
         raise refused(what) from None
 
@@ -228,6 +229,6 @@ def _signed(token: str, key: SigningKey) -> dict[str, Any]:
     """The claims, once the signature is proven with `key`."""
     try:
         payload = _jws.decode(token, key.public_key, algorithms=["RS256"])
-        return json_object(payload)
+        return parse_object(payload)
     except (jwt.PyJWTError, ValueError):
         raise refused("signature") from None

@@ -1,16 +1,14 @@
-"""JSON bodies, read strictly and cheaply: everything doubtful is refused before anything is done with it.
+"""JSON bodies, read strictly and cheaply: everything doubtful is refused before anything is done with it."""
 
-Python's own reader takes duplicate keys, NaN, UTF-16 and any depth; none of them is JSON that two readers agree on
-(RFC 8259 sections 4, 6 and 8.1).
-"""
-
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 from lib.errors import InvalidRequest, UnsupportedMediaType
+from lib.strict_json import parse_object
 from lib.web.request import Request
 
 MAX_DEPTH = 8
+
+_QUOTE, _BACKSLASH = b'"\\'
 
 
 def json_object(request: Request) -> dict[str, Any]:
@@ -21,54 +19,26 @@ def json_object(request: Request) -> dict[str, Any]:
         raise UnsupportedMediaType
     if request.header("content-encoding").lower() not in {"", "identity"}:
         raise UnsupportedMediaType
-    value = _parse(request.body)
-    if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return value
-
-
-def _parse(body: bytes) -> Any:
+    _refuse_depth(request.body)
     try:
-        text = body.decode("utf-8")
-        _refuse_depth(text)
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate is text that cannot be encoded
-    except (ValueError, RecursionError) as fault:
-        raise InvalidRequest("The body must be valid JSON in UTF-8.") from fault
-    return value
+        return parse_object(request.body)
+    except ValueError as fault:
+        raise InvalidRequest("The body must be one JSON object in UTF-8, with each name once.") from fault
 
 
-def _refuse_depth(text: str) -> None:
-    """Refuses brackets that nest too deep outside of strings; counted without recursion."""
+def _refuse_depth(body: bytes) -> None:
+    """Refuses brackets that nest too deep outside of strings; counted without recursion, before anything is read."""
     depth = 0
     in_string = escaped = False
-    for character in text:
+    for byte in body:
         if in_string:
-            in_string = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
+            in_string = escaped or byte != _QUOTE
+            escaped = byte == _BACKSLASH and not escaped
+        elif byte == _QUOTE:
             in_string = True
-        elif character in "[{":
+        elif byte in b"[{":
             depth += 1
-        elif character in "]}":
+        elif byte in b"]}":
             depth -= 1
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"The body must not nest deeper than {MAX_DEPTH} levels.")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise InvalidRequest("The body names a field twice.")
-    return value
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise InvalidRequest("The body must not hold NaN or Infinity.")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in {float("inf"), float("-inf")}:
-        _refuse_constant(text)
-    return number

@@ -30,7 +30,7 @@ SECURITY_HEADERS = (
 
 _log = logging.getLogger(__name__)
 
-type Handler[Gateway] = Callable[[Gateway, Request], Awaitable[Response]]
+type Handler[G] = Callable[[G, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,39 @@ class Site:
     authorization_uri: str = ""
 
 
-async def serve[Gateway](
-    gateway: Gateway, request: Request, route: str, handlers: Mapping[str, Handler[Gateway]], site: Site
+async def serve[G](
+    gateway: G, request: Request, route: str, handlers: Mapping[str, Handler[G]], site: Site
 ) -> Response:
     """The reply to `request`: that of the handler of its method, or a problem. Never raises.
 
     `route` names the endpoint in logs, since a path may hold what its sender likes.
     """
-    began = time.perf_counter()
+    began, code = time.perf_counter(), ""
     scope = telemetry.trace_id.set(request.trace_id)
     try:
         response = await _answer(gateway, request, handlers, site)
     except GatewayError as error:
-        _tell(error)
+        code = error.code
+        tell_failure(error)
         response = problem(error, request.trace_id, site.authorization_uri)
     except Exception:
+        code = GatewayError.code
         _log.exception("a request failed unexpectedly", extra={"route": route})
         response = problem(GatewayError(), request.trace_id, site.authorization_uri)
     milliseconds = (time.perf_counter() - began) * 1000
-    _log.info(
-        "served",
-        extra={"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)},
-    )
+    told = {"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)}
+    _log.info("served", extra=told | ({"code": code} if code else {}))
     telemetry.trace_id.reset(scope)
     return _finished(request, response, site, milliseconds)
 
 
-async def _answer[Gateway](
-    gateway: Gateway, request: Request, handlers: Mapping[str, Handler[Gateway]], site: Site
-) -> Response:
+def tell_failure(error: GatewayError) -> None:
+    """Logs what went wrong here or upstream, with its causes. What a caller can mend is no failure of ours."""
+    if error.status >= 500:  # noqa: PLR2004  # the class of status codes, RFC 9110 section 15.6
+        _log.warning("a request failed", extra={"code": error.code, "cause": telemetry.describe(error)})
+
+
+async def _answer[G](gateway: G, request: Request, handlers: Mapping[str, Handler[G]], site: Site) -> Response:
     methods = _methods(handlers)
     if request.method == "OPTIONS":
         return empty(headers=(("Allow", ", ".join(methods)), *preflight_headers(request, site.origins, methods)))
@@ -81,16 +85,8 @@ async def _answer[Gateway](
     return await handler(gateway, request)
 
 
-def _methods[Gateway](handlers: Mapping[str, Handler[Gateway]]) -> tuple[str, ...]:
+def _methods[G](handlers: Mapping[str, Handler[G]]) -> tuple[str, ...]:
     return (*handlers, *(("HEAD",) if "GET" in handlers else ()), "OPTIONS")
-
-
-def _tell(error: GatewayError) -> None:
-    """Logs what went wrong here or upstream; what only the caller can mend is in the line of the request."""
-    if error.status >= 500:  # noqa: PLR2004  # the class of status codes, RFC 9110 section 15.6
-        _log.warning("a request failed", extra={"code": error.code, "cause": telemetry.describe(error)})
-    else:
-        _log.info("a request was refused", extra={"code": error.code})
 
 
 def _finished(request: Request, response: Response, site: Site, milliseconds: float) -> Response:
@@ -102,5 +98,4 @@ def _finished(request: Request, response: Response, site: Site, milliseconds: fl
         *cors_headers(request, site.origins),
         *(pair for pair in SECURITY_HEADERS if pair[0].lower() not in own),
     ]
-    body = b"" if request.method == "HEAD" else response.body
-    return Response(response.status, body, (*response.headers, *headers))
+    return response.with_headers(headers)
