@@ -213,7 +213,7 @@ class OriginRejected(Forbidden):
 
 
 class InsufficientScope(Forbidden):
-    """The token lacks the scope, the role or the client that the gateway asks for; `scope` names the one to get."""
+    """The token lacks the scope or the role that the gateway asks for; `scope` names the one to get."""
 
     code = "insufficient_scope"
     title = "The token does not allow this"

@@ -110,7 +110,7 @@ class Gateway:
         """What Azure's own services know the gateway by."""
         from lib.identity.credentials import azure_credential
 
-        return azure_credential(self.settings)
+        return azure_credential(self.settings, self.settings.managed_identity_client_id)
 
     @cached_property
     def key_vault(self) -> "KeyVault":
@@ -122,10 +122,13 @@ class Gateway:
     @cached_property
     def tables(self) -> "Tables":
         """Shared state."""
+        from lib.identity.credentials import azure_credential
         from lib.storage.tables import Tables
 
         state = self.settings.state_storage
-        return Tables(state, None if state.connection_string else self.azure_credential)
+        if state.connection_string:
+            return Tables(state)
+        return Tables(state, azure_credential(self.settings, state.managed_identity_client_id))
 
     @cached_property
     def sealer(self) -> "Sealer":

@@ -1,16 +1,14 @@
 """`python -m local`: the whole stack in the foreground, until Ctrl-C."""
 
 import argparse
-import json
 import signal
 import sys
 from dataclasses import replace
 
+from local import addresses
 from local.azurite import AzuriteUnavailable
 from local.serving import PortTaken
-from local.stack import FOLDER, WELL_KNOWN_PORTS, Stack, StackError
-
-ADDRESS_FILE = FOLDER / "stack.json"
+from local.stack import WELL_KNOWN_PORTS, Stack, StackError
 
 
 def main() -> int:
@@ -19,33 +17,41 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=WELL_KNOWN_PORTS.host, help="port of the gateway")
     parser.add_argument("--delay", type=float, default=1.5, help="seconds an agent thinks over a question")
     options = parser.parse_args()
+    if known := addresses.running():
+        print(f"A stack already runs here, at {known['gateway']}: end it first.", file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    ports = replace(WELL_KNOWN_PORTS, host=options.port)
     try:
-        with Stack(ports=ports, delay_seconds=options.delay) as stack:
-            host = stack.start_host()
-            _announce(stack)
-            return host.process.wait()
+        with Stack(
+            addresses.FOLDER, replace(WELL_KNOWN_PORTS, host=options.port), delay_seconds=options.delay
+        ) as stack:
+            return _run(stack)
     except KeyboardInterrupt:
         return 0
     except (AzuriteUnavailable, PortTaken, StackError) as fault:
         print(f"The stack cannot start: {fault}", file=sys.stderr)
         return 1
+
+
+def _run(stack: Stack) -> int:
+    host = stack.start_host()
+    addresses.write(stack.public_url, stack.urls["entra"], stack.certificates.ca)
+    try:
+        _announce(stack)
+        return host.process.wait()
     finally:
-        ADDRESS_FILE.unlink(missing_ok=True)
+        addresses.forget()
 
 
 def _announce(stack: Stack) -> None:
-    addresses = {"gateway": stack.public_url, "entra": stack.urls["entra"], "ca": str(stack.certificates.ca)}
-    ADDRESS_FILE.write_text(json.dumps(addresses), encoding="utf-8")
     print(
         f"""
 The gateway is ready at {stack.public_url}/api/health
   in a browser       {stack.public_url}/api/login   (Entra's certificate is the stack's own: accept it, or trust
                      {stack.certificates.ca})
-  in a second shell  make ask Q="total sales by month" USER=alice
+  in a second shell  make ask Q="total sales by region" USER=alice
                      make token USER=bob
-  Ctrl-C ends everything. State is kept in {FOLDER.name}/; make clean forgets it.
+  Ctrl-C ends everything. State is kept in {stack.folder.name}/; make clean forgets it.
 """,
         flush=True,
     )

@@ -1,29 +1,25 @@
 """`python -m local.ask --person alice -- "total sales by month"`: one question to the running stack."""
 
 import argparse
-import json
 import ssl
 import sys
 from typing import Any
 
 import httpx
 
-from local.__main__ import ADDRESS_FILE
+from local import addresses
 
 TIMEOUT_SECONDS = 230
 
 
-def addresses() -> dict[str, str]:
+def stack() -> dict[str, str]:
     """Where the running stack is. Ends the program where none runs."""
-    if not ADDRESS_FILE.is_file():
-        sys.exit("No stack is running here: start one with `make run` in another shell.")
-    known: dict[str, str] = json.loads(ADDRESS_FILE.read_text(encoding="utf-8"))
-    return known
+    return addresses.running() or sys.exit("No stack is running here: start one with `make run` in another shell.")
 
 
 def token(person: str) -> str:
     """An access token for the gateway, as the script client would get it for this person."""
-    where = addresses()
+    where = stack()
     trusted = ssl.create_default_context(cafile=where["ca"])
     reply = httpx.get(f"{where['entra']}/local/token", params={"person": person}, verify=trusted, trust_env=False)
     if reply.status_code != httpx.codes.OK:
@@ -34,7 +30,7 @@ def token(person: str) -> str:
 def ask(person: str, question: str) -> dict[str, Any]:
     """The reply to one question. Ends the program, telling the problem, where it is not an answer."""
     reply = httpx.post(
-        f"{addresses()['gateway']}/api/query",
+        f"{stack()['gateway']}/api/query",
         json={"question": question},
         headers={"Authorization": f"Bearer {token(person)}"},
         timeout=TIMEOUT_SECONDS,

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from local import runtime, wire
 from local.routing import Route, find, path_of, route
+from local.serving import PortTaken, listen
 from local.wire import HostResponse
 
 __all__ = ["FunctionHost", "HostResponse", "load_local_settings", "main"]
@@ -202,7 +203,10 @@ async def _serve(options: argparse.Namespace) -> int:
         _runtime_log.setLevel(logging.CRITICAL)  # it would tell the error that is told below, at greater length
         await host.start()
         _runtime_log.setLevel(logging.WARNING)
-        listener = _listen(options.host, options.port)
+        listener = listen(options.port, options.host)
+    except PortTaken as fault:
+        print(f"cannot start: {fault}", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 - an app may raise anything while it is imported
         traceback.print_exception(error)
         print(f"cannot start {options.app}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -213,13 +217,6 @@ async def _serve(options: argparse.Namespace) -> int:
     # Azure ends a worker without a word to the app, so that apps cannot close what they hold: no noise about that
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.create_server((host, port))
-    # asyncio leaves this out for a socket made elsewhere, which costs a kept connection 40 ms an answer.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def _announcement(host: FunctionHost, url: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Serving: one ASGI application on a loopback port, in a thread of its own."""
 
 import contextlib
+import os
 import socket
 import threading
 from typing import Self
@@ -36,7 +37,7 @@ class Server:
         """`host` is the name written into `url`; with `certificates` the server speaks TLS."""
         self.app = app
         self._certificates = certificates
-        self._socket = _listen(port)
+        self._socket = listen(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'https' if certificates else 'http'}://{host}:{self.port}"
         self._ready = threading.Event()
@@ -102,12 +103,13 @@ class _Announcing(uvicorn.Server):
         self._ready.set()
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int, address: str = ADDRESS) -> socket.socket:
+    """A socket that accepts connections there. Raises `PortTaken`, which says why not."""
     try:
-        listener = socket.create_server((ADDRESS, port))
+        listener = socket.create_server((address, port))
     except OSError as error:
-        reason = f"port {port} on {ADDRESS} is not to be had ({error.strerror})"
-        raise PortTaken(f"{reason}: end the program that holds it, or use another") from error
+        reason = f"port {port} on {address} is not to be had ({os.strerror(error.errno or 0)})"
+        raise PortTaken(f"{reason}: end the program that holds it") from error
     # asyncio sets this on sockets it has made itself alone; without it each reply waits for an acknowledgement
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

@@ -30,11 +30,10 @@ from local.issuer import Issuer
 from local.key_vault import KeyVault
 from local.managed_identity import ManagedIdentity
 from local.people import GATEWAY_CLIENT_ID, MANAGED_IDENTITY_CLIENT_ID, SCRIPT_CLIENT_ID, TENANT_ID
-from local.serving import Server
+from local.serving import Server, listen
 from local.vault import Vault
 
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / ".local"
 START_SECONDS = 60
 STOP_SECONDS = 10
 FABRIC_AUDIENCE = "https://api.fabric.microsoft.com"
@@ -69,7 +68,7 @@ class Stack:
     State is kept in `folder`: certificates, keys, the vault and Azurite's tables outlive a restart.
     """
 
-    def __init__(self, folder: Path = FOLDER, ports: Ports | None = None, *, delay_seconds: float = 1.5) -> None:
+    def __init__(self, folder: Path, ports: Ports | None = None, *, delay_seconds: float = 1.5) -> None:
         """A stack on `ports` (free ones if None), whose agents think for `delay_seconds` over each question."""
         self.folder = folder
         self.ports = ports or Ports()
@@ -167,6 +166,7 @@ class Stack:
 
     def start_host(self, log: IO[bytes] | None = None, settings: Mapping[str, str] | None = None) -> "Host":
         """Starts the gateway on Microsoft's runtime and waits until it answers; `settings` override the stack's."""
+        listen(self.host_port).close()
         self._start_host = partial(Host, self.host_port, self.environment | dict(settings or {}), log)
         self.host = self._start_host()
         return self.host

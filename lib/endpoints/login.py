@@ -21,7 +21,7 @@ _FORM_FIELDS = 20
 async def begin(gateway: Gateway, request: Request) -> Response:
     """`GET /login`: sends the browser to Entra; what the callback has to know travels sealed in a cookie."""
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
-    sealed = await gateway.flows.seal(flow)
+    sealed = await gateway.flows.seal(replace(flow, session=session_cookie(request)))
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
     name = flow_cookie_name(flow.state)
     return redirect(url, headers=(set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS),))
@@ -35,7 +35,7 @@ async def callback(gateway: Gateway, request: Request) -> Response:
     forget_flow = expire_cookie(name, same_site="None")
     try:
         await gateway.flows.spend(flow)
-        session = await _open(gateway, request, await gateway.sign_in.complete(form, flow))
+        session = await _open(gateway, flow.session, await gateway.sign_in.complete(form, flow))
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)
         mark = "&" if "?" in flow.return_to else "?"
@@ -58,14 +58,14 @@ async def exchange(gateway: Gateway, request: Request) -> Response:
         assertion=principal.grant.token,
         assertion_expires_at=principal.grant.expires_at,
     )
-    session = await _open(gateway, request, signed_in)
+    session = await _open(gateway, session_cookie(request), signed_in)
     return json_response(replace(principal, signed_in="session").described(), 201, headers=(session,))
 
 
-async def _open(gateway: Gateway, request: Request, signed_in: SignedIn) -> tuple[str, str]:
-    """The cookie of a new session. A session that came along is ended, never adopted: none can be planted."""
-    if old := session_cookie(request):
-        await gateway.sessions.end(old)
+async def _open(gateway: Gateway, before: str, signed_in: SignedIn) -> tuple[str, str]:
+    """The cookie of a new session. The one of `before` is ended, never adopted: none can be planted."""
+    if before:
+        await gateway.sessions.end(before)
     value, session = await gateway.sessions.open(signed_in)
     lifetime = max(0, int(session.ends - session.created))
     return set_cookie(SESSION_COOKIE, value, same_site="Strict", max_age_seconds=lifetime)

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----[A-Za-z0-9+/=\s]+-----END \1-----")
 
 
-def azure_credential(settings: Settings) -> "ManagedIdentityCredential | AzureCliCredential":
-    """The credential for Azure's own services: the managed identity.
+def azure_credential(settings: Settings, client_id: str | None) -> "ManagedIdentityCredential | AzureCliCredential":
+    """The credential for Azure's own services: the managed identity `client_id`, or the system-assigned one.
 
     Where there is none, on a developer's machine, it is the developer's own sign-in at the Azure CLI. Who asks for
     the credential closes it.
@@ -42,7 +42,7 @@ def azure_credential(settings: Settings) -> "ManagedIdentityCredential | AzureCl
     if not settings.managed_identity:
         return AzureCliCredential(tenant_id=settings.tenant_id)
     return ManagedIdentityCredential(
-        client_id=settings.managed_identity_client_id,
+        client_id=client_id,
         retry_total=1,
         connection_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,

@@ -26,13 +26,17 @@ TABLE = "flows"
 
 @dataclass(frozen=True)
 class Flow:
-    """One sign-in under way. `issued_at` is in seconds since the epoch."""
+    """One sign-in under way. `issued_at` is in seconds since the epoch.
+
+    `session` is the cookie of the session that the browser had when it began; it does not come along with Entra's form.
+    """
 
     state: str = field(repr=False)
     code_verifier: str = field(repr=False)
     nonce: str = field(repr=False)
     return_to: str
     issued_at: int
+    session: str = field(default="", repr=False)
 
 
 def flow_cookie_name(state: str) -> str:

@@ -99,14 +99,13 @@ class TokenValidator:
     async def validate(self, token: str) -> AccessToken:
         """The access token's claims.
 
-        Raises `TokenInvalid`, `TokenExpired`, `InsufficientScope` (also for a client that is not on the list), or
-        `IdentityProviderUnavailable`.
+        Raises `TokenInvalid`, `TokenExpired`, `InsufficientScope` or `IdentityProviderUnavailable`.
         """
         claims = await self._proven(token)
         kind, scopes, roles = self._rights(claims)
         client_id = claims.guid("azp")
         if client_id not in self._settings.allowed_clients:
-            raise InsufficientScope(self._wanted(kind))
+            raise refused("client")
         return AccessToken(
             token=token,
             kind=kind,

@@ -28,6 +28,7 @@ class Browser:
     def __init__(self, stack: Stack, secrets_seen: set[str]) -> None:
         self.stack = stack
         self.cookies: dict[str, str] = {}
+        self._strict: set[str] = set()
         self._secrets_seen = secrets_seen
         trusted = ssl.create_default_context(cafile=str(stack.certificates.ca))
         self._http = httpx.Client(verify=trusted, trust_env=False, timeout=60)
@@ -38,11 +39,14 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, *, cookies: bool = True, **options: Any) -> httpx.Response:
-        """One request to the gateway, with the cookies it has set so far."""
+    def call(
+        self, method: str, path: str, *, cookies: bool = True, cross_site: bool = False, **options: Any
+    ) -> httpx.Response:
+        """One request to the gateway, with the cookies it has set so far; `cross_site` ones without the strict."""
         headers = dict(options.pop("headers", {}))
-        if cookies and self.cookies:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        sent = {name: value for name, value in self.cookies.items() if not (cross_site and name in self._strict)}
+        if cookies and sent:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in sent.items())
         reply = self._http.request(method, self.stack.public_url + path, headers=headers, **options)
         for header in reply.headers.get_list("set-cookie"):
             self._keep(header)
@@ -86,7 +90,7 @@ class Browser:
 
     def come_back(self, form: dict[str, str]) -> httpx.Response:
         """Posts Entra's form to the callback, as a page of another site does."""
-        return self.call("POST", "/api/login/callback", data=form, headers={"Origin": "null"})
+        return self.call("POST", "/api/login/callback", data=form, headers={"Origin": "null"}, cross_site=True)
 
     def _keep(self, header: str) -> None:
         ((name, morsel),) = SimpleCookie(header).items()
@@ -98,6 +102,8 @@ class Browser:
             self.cookies.pop(name, None)
             return
         self.cookies[name] = morsel.value
+        if morsel["samesite"].lower() == "strict":
+            self._strict.add(name)
         self._secrets_seen.add(morsel.value)
 
 

@@ -33,13 +33,13 @@ async def test_in_azure_the_credential_is_the_managed_identity(monkeypatch: pyte
     identity = "d4c0b8e6-5a19-47f3-8d72-9be6a3f0d004"
     with_endpoint = {"IDENTITY_ENDPOINT": "http://127.0.0.1/msi/token", **DEVELOPMENT}
     for told in (settings(AZURE_CLIENT_ID=identity), settings(AZURE_CLIENT_ID=identity, **with_endpoint), settings()):
-        async with azure_credential(told) as credential:
+        async with azure_credential(told, told.managed_identity_client_id) as credential:
             assert isinstance(credential, ManagedIdentityCredential)
 
 
 async def test_a_developer_signs_in_with_the_azure_cli() -> None:
     """Only in development, and only where there is no managed identity."""
-    async with azure_credential(settings(**DEVELOPMENT)) as credential:
+    async with azure_credential(settings(**DEVELOPMENT), None) as credential:
         assert isinstance(credential, AzureCliCredential)
 
 

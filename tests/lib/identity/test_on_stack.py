@@ -145,7 +145,7 @@ async def made(peers: Peers, kind: str, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setenv("IDENTITY_HEADER", peers.identity.header)
     told = peers.settings(kind)
     async with (
-        azure_credential(told) as azure,
+        azure_credential(told, told.managed_identity_client_id) as azure,
         httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http,
     ):
         vault = KeyVault(told.key_vault_url, azure)
