@@ -14,6 +14,9 @@ from tests.lib.test_settings import PRODUCTION
 
 ROOT = Path(__file__).parent.parent.parent
 HEAVY = (
+    "markdown_it",
+    "opentelemetry",
+    "tenacity",
     "msal",
     "azure.identity",
     "azure.keyvault",
