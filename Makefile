@@ -56,5 +56,5 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt
 node_modules/.ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for Azurite: install it first" >&2; exit 1; }
 	@echo "installing Azurite into node_modules ..."
-	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@

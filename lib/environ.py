@@ -28,7 +28,7 @@ class EnvironReader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.problems: list[str] = []
-        self.development = environ.get("ENVIRONMENT", "").strip() == "development"
+        self.development = self.get("ENVIRONMENT") == "development"
 
     def problem(self, name: str, what: str) -> None:
         """Remembers that the variable `name` is wrong."""
@@ -36,7 +36,7 @@ class EnvironReader:
 
     def text(self, name: str, default: str = "") -> str:
         """A text that must be there, unless there is a default, and must not be a placeholder."""
-        value = self._environ.get(name, "").strip() or default
+        value = self.get(name) or default
         if not value:
             self.problem(name, "is missing")
         elif _PLACEHOLDER.fullmatch(value):
@@ -46,7 +46,7 @@ class EnvironReader:
 
     def choice[T: str](self, name: str, choices: tuple[T, ...]) -> T:
         """One of `choices`; the first of them is the default."""
-        value = self._environ.get(name, "").strip() or choices[0]
+        value = self.get(name) or choices[0]
         for known in choices:
             if value == known:
                 return known
@@ -56,13 +56,13 @@ class EnvironReader:
     def word(self, name: str, default: str) -> str:
         """A text without white space, as scopes and roles are."""
         value = self.text(name, default)
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,120}", value):
+        if value and not re.fullmatch(r"[A-Za-z0-9_.-]{1,120}", value):
             self.problem(name, "must be a single word")
         return value
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number from `least` to `most`."""
-        value = self._environ.get(name, "").strip() or str(default)
+        value = self.get(name) or str(default)
         if re.fullmatch(r"[0-9]{1,9}", value) and least <= int(value) <= most:
             return int(value)
         self.problem(name, f"must be a whole number from {least} to {most}")
@@ -81,7 +81,7 @@ class EnvironReader:
 
     def items(self, name: str, parse: Callable[[str, str], str]) -> list[str]:
         """The comma-separated values of `name`, each parsed; empty where the variable is."""
-        return [parse(name, item.strip()) for item in self._environ.get(name, "").split(",") if item.strip()]
+        return [parse(name, item.strip()) for item in self.get(name).split(",") if item.strip()]
 
     def url(
         self,
@@ -120,10 +120,16 @@ class EnvironReader:
             self.problem(name, "must list https:// origins")
         return value
 
+    def host(self, name: str, value: str) -> str:
+        """A host's name alone, as it stands in links."""
+        if not re.fullmatch(r"(?=.{4,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", value):
+            self.problem(name, "must list names of hosts such as app.fabric.microsoft.com")
+        return value
+
     def scope(self, name: str, default: str) -> str:
         """A permission of a resource, as Entra writes it."""
         value = self.text(name, default)
-        if not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9./_-]+", value):
+        if value and not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9./_-]+", value):
             self.problem(name, "must be a scope such as https://api.fabric.microsoft.com/.default")
         return value
 

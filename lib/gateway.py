@@ -191,7 +191,7 @@ class Gateway:
         from lib.identity.credentials import ClientCredential
         from lib.identity.entra import EntraClient
 
-        credential = ClientCredential(self.settings, self.azure_credential, self.key_vault.secret)
+        credential = ClientCredential(self.settings, self.azure_credential, self.key_vault)
         return EntraClient(self.settings, credential)
 
     @cached_property
@@ -218,7 +218,10 @@ class Gateway:
         """The way to each agent, by name."""
         from lib.agents.data_agent import DataAgent
 
-        return {name: DataAgent(agent.address, self.http) for name, agent in self.settings.agents.items()}
+        hosts = self.settings.link_hosts
+        return {
+            name: DataAgent(agent.address, self.http, link_hosts=hosts) for name, agent in self.settings.agents.items()
+        }
 
     @cached_property
     def readiness(self) -> Readiness:

@@ -15,7 +15,7 @@ PING_SECONDS = 3
 
 _log = logging.getLogger(__name__)
 
-type Ping = Callable[[], Awaitable[object]]
+type Ping = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Readiness:
     async def _passes(self, name: str, ping: Ping) -> bool:
         try:
             async with asyncio.timeout(self._ping_seconds):
-                return await ping() is not False
+                await ping()
+                return True
         except Exception:  # noqa: BLE001  # whatever a peer's failure looks like, it is a failed ping
             _log.warning("a readiness check fails", extra={"check": name})
             return False

@@ -84,15 +84,11 @@ class Settings:
     entra_authority_host: str
     fabric_scope: str
     graph_url: str
+    link_hosts: frozenset[str]
     log_level: str
     session_idle_seconds: int
     session_absolute_seconds: int
     query_deadline_seconds: int
-
-    @property
-    def development(self) -> bool:
-        """Whether loopback peers and a developer's own Azure sign-in are acceptable."""
-        return self.environment == "development"
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -121,6 +117,7 @@ class Settings:
             entra_authority_host=reader.url("ENTRA_AUTHORITY_HOST", f"https://{ENTRA_HOSTS[0]}", hosts=ENTRA_HOSTS),
             fabric_scope=reader.scope("FABRIC_SCOPE", "https://api.fabric.microsoft.com/.default"),
             graph_url=reader.url("GRAPH_URL", f"https://{GRAPH_HOSTS[0]}", hosts=GRAPH_HOSTS),
+            link_hosts=frozenset(reader.items("LINK_HOSTS", reader.host)),
             log_level=reader.choice("LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
             session_idle_seconds=60 * reader.number("SESSION_IDLE_MINUTES", 30, 1, 24 * 60),
             session_absolute_seconds=60 * reader.number("SESSION_ABSOLUTE_MINUTES", 8 * 60, 1, 24 * 60),
@@ -163,6 +160,8 @@ def _azurite(reader: EnvironReader, connection_string: str) -> StateStorage:
 def _agents(reader: EnvironReader) -> dict[str, AgentSettings]:
     """The agents of `DATA_AGENTS`, or the one of `DATA_AGENT_URL` under the name `default`."""
     if listed := reader.get("DATA_AGENTS"):
+        if reader.get("DATA_AGENT_URL"):
+            reader.problem("DATA_AGENT_URL", "is set beside DATA_AGENTS: set one of the two")
         try:
             described = json.loads(listed)
         except ValueError:

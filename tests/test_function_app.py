@@ -1,5 +1,7 @@
 """The step between the host's types and ours, as the runtime takes it."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import azure.functions as func
@@ -8,6 +10,7 @@ from azure.functions.http import HttpResponseConverter
 import function_app
 from lib.web.cookies import set_cookie
 from lib.web.response import json_response
+from lib.web.serve import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from http.cookies import SimpleCookie
@@ -47,3 +50,13 @@ def test_every_function_takes_every_method_and_asks_for_no_key() -> None:
         binding = trigger.get_dict_repr()
         assert not binding.get("methods")
         assert binding["authLevel"] == func.AuthLevel.ANONYMOUS
+
+
+def test_what_the_host_answers_by_itself_has_our_security_headers() -> None:
+    """A 404 or a 500 of the host never reaches our code; host.json gives it the same headers."""
+    host = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
+    options = host["extensions"]["http"]
+    ours = dict(SECURITY_HEADERS)
+    assert options["customHeaders"].items() <= ours.items()
+    assert ours.keys() - options["customHeaders"].keys() == {"Strict-Transport-Security", "Vary"}
+    assert options["hsts"] == {"isEnabled": True, "maxAge": "365", "includeSubDomains": True}

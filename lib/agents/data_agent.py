@@ -21,7 +21,7 @@ from lib.agents import mcp
 from lib.agents.addresses import AgentAddress
 from lib.agents.answer import Answer, parse_result
 from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, ServerFault, ToolUnknown, Unreached
-from lib.errors import DeadlineExceeded, GatewayError
+from lib.errors import AgentUnavailable, DeadlineExceeded
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import retry
 
@@ -63,12 +63,14 @@ class DataAgent:
         address: AgentAddress,
         http: httpx.AsyncClient,
         *,
+        link_hosts: frozenset[str] = frozenset(),
         discovery_ttl: float = 600,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._address = address
         self._http = http
+        self._link_hosts = link_hosts
         self._discovery_ttl = discovery_ttl
         self._now = now
         self._retry = partial(retry, sleep=sleep)
@@ -82,20 +84,25 @@ class DataAgent:
         try:
             async with asyncio.timeout(deadline.timeout(math.inf)):
                 result = await self._ask_with(token, question, deadline)
-                return await asyncio.to_thread(parse_result, result)  # a long answer takes seconds to read
+                return await asyncio.to_thread(
+                    parse_result, result, self._link_hosts
+                )
         except TimeoutError as fault:
             raise DeadlineExceeded from fault
 
-    async def ping(self) -> bool:
-        """Whether Fabric's front door answers: without a token it says 401. Costs no capacity and needs no right."""
+    async def ping(self) -> None:
+        """Passes where Fabric's front door answers, which says 401 without a token: no capacity, no right needed.
+
+        Raises `UpstreamError` otherwise.
+        """
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._exchange(mcp.initialize, mcp.session_from, None, Deadline.after(PING_SECONDS))
         except FabricTokenRejected:
-            return True
-        except (GatewayError, TimeoutError):
-            return False
-        return False
+            return
+        except TimeoutError as fault:
+            raise DeadlineExceeded from fault
+        raise AgentUnavailable  # who lets a stranger in is not Fabric
 
     async def _ask_with(self, token: TokenSource, question: str, deadline: Deadline) -> mcp.ToolResult:
         bearer = await token()

@@ -8,8 +8,8 @@ A certificate or, for development, a secret comes from Key Vault.
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from lib.errors import ClientCredentialRejected, GatewayError, IdentityProviderUnavailable
 from lib.settings import Settings
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
 TOKEN_EXCHANGE = "api://AzureADTokenExchange/.default"  # noqa: S105  # an audience, not a secret
-RELOAD_SECONDS = 3600
 RETRY_SECONDS = 60
 CONNECT_SECONDS, READ_SECONDS = 3, 5
 
@@ -49,6 +48,18 @@ def azure_credential(settings: Settings, client_id: str | None) -> "ManagedIdent
     )
 
 
+class Secrets(Protocol):
+    """What is wanted of Key Vault."""
+
+    async def secret(self, name: str) -> str:
+        """A secret's value; it may be an hour old."""
+        ...
+
+    async def secret_younger_than(self, seconds: float, name: str) -> str:
+        """A secret's value that is not older than that."""
+        ...
+
+
 class ClientCredential:
     """The app registration's credential, of the kind that the settings name.
 
@@ -60,19 +71,19 @@ class ClientCredential:
         self,
         settings: Settings,
         azure: "AsyncTokenCredential",
-        secret: Callable[[str, float], Awaitable[str]],
+        vault: "Secrets",
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`azure` is the managed identity; `secret` gives a secret of Key Vault, by name and oldest age in seconds."""
+        """`azure` is the managed identity."""
         self._kind = settings.client_credential
         self._azure = azure
-        self._secret = secret
+        self._vault = vault
         self._now = now
         self._assertion = ""
         self._renew_at = 0.0
         self._renewals = SingleFlight[None]()
         self._federated: MsalCredential = {"client_assertion": lambda: self._assertion}
-        self._oldest_age = RELOAD_SECONDS
+        self._rejected = False
         self._read = ""
         self._credential: MsalCredential = ""
         if self._kind == "secret":
@@ -91,12 +102,16 @@ class ClientCredential:
 
     def reject(self) -> None:
         """Entra does not take the credential: Key Vault's is read anew before its next use, once a minute at most."""
-        self._oldest_age = RETRY_SECONDS
+        self._rejected = True
 
     async def _from_key_vault(self) -> MsalCredential:
         try:
-            read = await self._secret(f"client-{self._kind}", self._oldest_age)
-            self._oldest_age = RELOAD_SECONDS
+            name = f"client-{self._kind}"
+            if self._rejected:
+                read = await self._vault.secret_younger_than(RETRY_SECONDS, name)
+            else:
+                read = await self._vault.secret(name)
+            self._rejected = False
             if read != self._read:
                 self._credential = read_certificate(read) if self._kind == "certificate" else read
                 self._read = read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from azure.keyvault.secrets.aio import SecretClient
 
 from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, one_call
-from lib.storage.last_known_good import MAX_AGE_SECONDS, LastKnownGood
+from lib.storage.last_known_good import LastKnownGood
 from lib.storage.secret_keys import INDEX_KEY
 
 if TYPE_CHECKING:
@@ -35,16 +35,13 @@ class KeyVault:
         self._now = now
         self._secrets: dict[str, LastKnownGood[str]] = {}
 
-    async def secret(self, name: str, younger_than: float = MAX_AGE_SECONDS) -> str:
-        """The value of a secret's latest version: at most an hour old, or older while the vault is away.
+    async def secret(self, name: str) -> str:
+        """The value of a secret's latest version: at most an hour old, or older while the vault is away."""
+        return await self._known(name).get()
 
-        Who knows that it has changed asks for a value `younger_than` so many seconds, and gets that or an error.
-        """
-        if name not in self._secrets:
-            self._secrets[name] = LastKnownGood(partial(self._fetch, name), self._now)
-        if younger_than < MAX_AGE_SECONDS:
-            return await self._secrets[name].younger_than(younger_than)
-        return await self._secrets[name].get()
+    async def secret_younger_than(self, seconds: float, name: str) -> str:
+        """The same for those who know that it has changed: not older than that, or `StateUnavailable`."""
+        return await self._known(name).younger_than(seconds)
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
         """Every version of a secret, in no order, asked for now: one call for the list, one for each enabled value."""
@@ -65,6 +62,11 @@ class KeyVault:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+    def _known(self, name: str) -> LastKnownGood[str]:
+        if name not in self._secrets:
+            self._secrets[name] = LastKnownGood(partial(self._fetch, name), self._now)
+        return self._secrets[name]
 
     async def _fetch(self, name: str, version: str | None = None) -> str:
         async with one_call(secret=name):

@@ -29,11 +29,6 @@ def json_response(
     return Response(status, body, (("Content-Type", media_type), *headers))
 
 
-def page(html: str, status: int = 200, *, headers: HeaderPairs = ()) -> Response:
-    """A small HTML page of our own making."""
-    return Response(status, html.encode(), (("Content-Type", "text/html; charset=utf-8"), *headers))
-
-
 def redirect(location: str, status: int = 302, *, headers: HeaderPairs = ()) -> Response:
     """A redirect to `location`, which the caller has already checked."""
     return Response(status, b"", (("Location", location), *headers))
@@ -45,6 +40,6 @@ def empty(status: int = 204, *, headers: HeaderPairs = ()) -> Response:
 
 
 def problem_response(status: int, code: str, title: str, detail: str, members: Mapping[str, Any]) -> Response:
-    """A problem as RFC 9457 wants it; `type` is the code's paragraph in the API document."""
+    """A problem as RFC 9457 wants it; `type` names the kind of problem, as `code` does."""
     value = {"type": f"urn:fabric-gateway:problem:{code}", "title": title, "status": status, "detail": detail}
     return json_response(value | {"code": code, **members}, status, media_type="application/problem+json")

@@ -7,23 +7,22 @@ from tests.clock import Clock
 
 
 class Peer:
-    """A peer that counts its pings; each returns `outcome`, or raises it where it is an exception."""
+    """A peer that counts its pings; each raises `fault`, where there is one."""
 
-    def __init__(self, outcome: object = None) -> None:
-        self.outcome = outcome
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
         self.pings = 0
 
-    async def __call__(self) -> object:
+    async def __call__(self) -> None:
         self.pings += 1
         await asyncio.sleep(0)
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
+        if self.fault:
+            raise self.fault
 
 
 async def test_all_is_well_where_every_peer_answers() -> None:
     """Ready, in one word and in detail."""
-    report = await Readiness({"storage": Peer()}, {"sales": Peer(outcome=True)}).report()
+    report = await Readiness({"storage": Peer()}, {"sales": Peer()}).report()
     assert (report.status, report.ready) == ("ready", True)
     assert (report.checks, report.agents) == ({"storage": True}, {"sales": True})
 
@@ -37,7 +36,7 @@ async def test_a_peer_that_must_be_there_decides() -> None:
 
 async def test_an_agent_that_is_away_only_degrades() -> None:
     """Other agents, sessions and logins still work."""
-    report = await Readiness({"storage": Peer()}, {"sales": Peer(outcome=False)}).report()
+    report = await Readiness({"storage": Peer()}, {"sales": Peer(OSError())}).report()
     assert (report.status, report.ready) == ("degraded", True)
 
 

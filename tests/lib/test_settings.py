@@ -23,6 +23,7 @@ PRODUCTION = {
     "STATE_STORAGE__tableServiceUri": "https://contoso.table.core.windows.net",
     "PUBLIC_BASE_URL": "https://ask.contoso.com",
 }
+SEVERAL = {name: value for name, value in PRODUCTION.items() if name != "DATA_AGENT_URL"}
 DEVELOPMENT = PRODUCTION | {
     "ENVIRONMENT": "development",
     "STATE_STORAGE": "UseDevelopmentStorage=true",
@@ -53,13 +54,12 @@ def test_the_least_that_production_needs_is_enough() -> None:
     assert settings.key_vault_url == "https://contoso.vault.azure.net"
     assert settings.entra_authority_host == "https://login.microsoftonline.com"
     assert settings.agents["default"].address.url == AGENT
-    assert not settings.development
 
 
 def test_the_local_stack_is_a_valid_development_environment() -> None:
     """Loopback, plain http for pages and Azurite are fine there."""
     settings = Settings.read(DEVELOPMENT)
-    assert settings.development
+    assert settings.environment == "development"
     assert settings.state_storage.connection_string == AZURITE
     assert settings.state_storage.table_url == "http://127.0.0.1:10002/devstoreaccount1"
 
@@ -123,6 +123,8 @@ def test_this_machine_is_refused_outside_of_development(name: str) -> None:
         ("STATE_STORAGE__clientId", "x"),
         ("DATA_AGENT_URL", "https://evil.example/v1/mcp"),
         ("DATA_AGENT_URL", AGENT.replace("https", "http")),
+        ("LINK_HOSTS", "*.contoso.com"),
+        ("LINK_HOSTS", "https://contoso.com"),
         ("LOG_LEVEL", "LOUD"),
         ("SESSION_IDLE_MINUTES", "0"),
         ("SESSION_IDLE_MINUTES", "9999999999"),
@@ -173,7 +175,7 @@ def test_storage_by_managed_identity_takes_its_own_client_id_or_the_apps() -> No
 def test_several_agents_are_read_with_their_descriptions() -> None:
     """`DATA_AGENTS` names each one."""
     agents = {"sales": {"url": AGENT, "description": "Sales figures"}, "hr": {"url": AGENT, "identity": "app"}}
-    settings = Settings.read(PRODUCTION | {"DATA_AGENTS": json.dumps(agents)})
+    settings = Settings.read(SEVERAL | {"DATA_AGENTS": json.dumps(agents)})
     assert list(settings.agents) == ["sales", "hr"]
     assert settings.agents["sales"].description == "Sales figures"
     assert (settings.agents["sales"].identity, settings.agents["hr"].identity) == ("user", "app")
@@ -195,7 +197,13 @@ def test_several_agents_are_read_with_their_descriptions() -> None:
 )
 def test_agents_that_cannot_be_understood_are_refused(agents: str) -> None:
     """What is wrong is told under the name of the variable."""
-    assert all(line.startswith("DATA_AGENTS") for line in problems(PRODUCTION | {"DATA_AGENTS": agents}))
+    assert all(line.startswith("DATA_AGENTS") for line in problems(SEVERAL | {"DATA_AGENTS": agents}))
+
+
+def test_one_agent_and_several_at_once_is_a_mistake() -> None:
+    """Which one is meant is not for the gateway to guess."""
+    told = problems(PRODUCTION | {"DATA_AGENTS": json.dumps({"sales": {"url": AGENT}})})
+    assert [line.partition(" ")[0] for line in told] == ["DATA_AGENT_URL"]
 
 
 def test_a_key_in_a_setting_does_not_show_in_its_text() -> None:

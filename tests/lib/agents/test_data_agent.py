@@ -396,25 +396,26 @@ async def test_a_compressed_answer_is_read() -> None:
     assert {request.headers["accept-encoding"] for request in upstream.requests} == {"gzip"}
 
 
-@pytest.mark.parametrize(
-    ("reply", "open_"),
-    [
-        (sample("token-missing"), True),
-        (in_session(1), False),
-        ((403, {}, b""), False),
-        ((500, {}, b""), False),
-        (httpx.ConnectError(""), False),
-        (httpx.ReadTimeout(""), False),
-    ],
-    ids=["401", "200", "403", "500", "unreachable", "silent"],
-)
-async def test_a_ping_asks_for_a_refusal(reply: Planned, open_: bool) -> None:
-    """Without a token Fabric's front door says 401: that, and nothing else, shows it is open."""
+async def test_a_ping_asks_for_a_refusal() -> None:
+    """Without a token Fabric's front door says 401: that shows it is open."""
     upstream = Upstream()
-    upstream.plan("initialize", reply)
-    assert await upstream.agent().ping() is open_
+    upstream.plan("initialize", sample("token-missing"))
+    await upstream.agent().ping()
     assert upstream.methods == ["initialize"]
     assert "authorization" not in upstream.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [in_session(1), (403, {}, b""), (500, {}, b""), httpx.ConnectError(""), httpx.ReadTimeout("")],
+    ids=["200", "403", "500", "unreachable", "silent"],
+)
+async def test_anything_but_that_refusal_is_a_closed_door(reply: Planned) -> None:
+    """A failure, and an answer to a stranger, too."""
+    upstream = Upstream()
+    upstream.plan("initialize", reply)
+    with pytest.raises(GatewayError):
+        await upstream.agent().ping()
 
 
 async def test_a_ping_that_hangs_is_a_closed_door(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +423,8 @@ async def test_a_ping_that_hangs_is_a_closed_door(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("lib.agents.data_agent.PING_SECONDS", 0.02)
     upstream = Upstream()
     upstream.pause.clear()
-    assert await upstream.agent().ping() is False
+    with pytest.raises(DeadlineExceeded):
+        await upstream.agent().ping()
 
 
 async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -193,7 +193,7 @@ async def test_a_replaced_secret_counts_from_the_request_after_its_rejection() -
             await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
         made.vault.secrets["client-secret"] = "new"
         assert (await made.entra.on_behalf_of(TENANT, "alice", FABRIC)).access_token == "token"
-    assert made.vault.ages == [3600, 60]
+    assert made.vault.ages == [60]
 
 
 async def test_each_tenant_has_its_own_application() -> None:

@@ -149,7 +149,7 @@ async def made(peers: Peers, kind: str, monkeypatch: pytest.MonkeyPatch) -> Asyn
         httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context()) as http,
     ):
         vault = KeyVault(told.key_vault_url, azure)
-        client = EntraClient(told, ClientCredential(told, azure, vault.secret))
+        client = EntraClient(told, ClientCredential(told, azure, vault))
         try:
             yield Gateway(peers, told, http, client)
         finally:

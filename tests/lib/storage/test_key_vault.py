@@ -49,8 +49,8 @@ async def test_a_new_version_is_met_at_once_by_those_who_know_of_it(
     assert await key_vault_client.secret("client-secret") == "old"
     vault.content.put("client-secret", "new")
     clock.advance(60)
-    assert await key_vault_client.secret("client-secret", 61) == "old"
-    assert await key_vault_client.secret("client-secret", 60) == "new"
+    assert await key_vault_client.secret_younger_than(61, "client-secret") == "old"
+    assert await key_vault_client.secret_younger_than(60, "client-secret") == "new"
     assert await key_vault_client.secret("client-secret") == "new"
 
 

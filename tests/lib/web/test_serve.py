@@ -9,7 +9,7 @@ import pytest
 
 from lib.errors import CapacityExceeded, GatewayError, InsufficientScope, StepUpRequired, TokenExpired, TokenMissing
 from lib.web.request import Request
-from lib.web.response import Response, json_response, page, redirect
+from lib.web.response import Response, json_response, redirect
 from lib.web.serve import MAX_BODY_BYTES, SECURITY_HEADERS, Handler, Site, serve
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -66,7 +66,7 @@ async def test_a_handler_may_set_a_security_header_of_its_own() -> None:
     """A page needs another policy than an API: its own stands, and once."""
 
     async def handler(_gateway: None, _request: Request) -> Response:
-        return page("<p>hello", headers=(("Content-Security-Policy", "default-src 'self'"),))
+        return json_response({}, headers=(("Content-Security-Policy", "default-src 'self'"),))
 
     response = await answer(handler)
     policies = [value for name, value in response.headers if name == "Content-Security-Policy"]
