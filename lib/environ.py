@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from lib.hosts import is_loopback
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NETLOC = re.compile(r"(([a-z0-9-]{1,63}\.)*[a-z0-9-]{1,63}|\[::1\])(:[0-9]{1,5})?")
+_PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _PLACEHOLDER = re.compile(r"<.*>|\{.*\}|change[-_ ]?me|your[-_ ].*|example|todo|x{3,}|(0+-?)+", re.IGNORECASE)
 
 
@@ -17,7 +19,7 @@ def host_of(url: str) -> str | None:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         return None
-    if parts.scheme not in {"http", "https"} or not port_is_valid or not parts.hostname or "@" in parts.netloc:
+    if parts.scheme not in {"http", "https"} or not port_is_valid or not _NETLOC.fullmatch(parts.netloc.lower()):
         return None
     return None if parts.query or parts.fragment or "?" in url or "#" in url else parts.hostname
 
@@ -77,6 +79,8 @@ class EnvironReader:
         """`value`, which must be a GUID, in small letters."""
         if not GUID.fullmatch(value.lower()) or _PLACEHOLDER.fullmatch(value):
             self.problem(name, "must be a GUID (for a tenant its id: never common, organizations or a domain)")
+        elif value.lower() == _PERSONAL_ACCOUNTS:
+            self.problem(name, "must not be the tenant of all personal accounts")
         return value.lower()
 
     def items(self, name: str, parse: Callable[[str, str], str]) -> list[str]:
@@ -114,7 +118,7 @@ class EnvironReader:
         """An exact web origin (RFC 6454): scheme, host and port, nothing behind them, never a pattern."""
         host = host_of(value)
         plain = self.development and host is not None and is_loopback(host)
-        if host is None or "*" in value or value != value.lower() or urlsplit(value).path:
+        if host is None or value != value.lower() or urlsplit(value).path or value.endswith((":443", ":80")):
             self.problem(name, "must list exact origins such as https://app.contoso.com: no *, path or capital")
         elif not value.startswith("https://") and not plain:
             self.problem(name, "must list https:// origins")
@@ -126,11 +130,13 @@ class EnvironReader:
             self.problem(name, "must list names of hosts such as app.fabric.microsoft.com")
         return value
 
-    def scope(self, name: str, default: str) -> str:
-        """A permission of a resource, as Entra writes it."""
+    def scope(self, name: str, default: str, resources: tuple[str, ...]) -> str:
+        """A permission of one of the `resources`, as Entra writes it."""
         value = self.text(name, default)
-        if value and not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9./_-]+", value):
-            self.problem(name, "must be a scope such as https://api.fabric.microsoft.com/.default")
+        named = [f"https://{resource}/" for resource in resources]
+        permission = next((value.removeprefix(start) for start in named if value.startswith(start)), "")
+        if value and not re.fullmatch(r"[A-Za-z.]{1,60}", permission):
+            self.problem(name, f"must be a permission such as …/.default of {' or '.join(named)}")
         return value
 
     def get(self, name: str) -> str:

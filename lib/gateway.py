@@ -8,6 +8,7 @@ need settings raise `NotReady`, and the log lists every problem, once.
 import logging
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 SWEPT_TABLES = ("sessions", "sids", "flows", "principals")
 SWEEP_SECONDS = 60
+READERS = 2
 
 _log = logging.getLogger(__name__)
 
@@ -219,8 +221,10 @@ class Gateway:
         from lib.agents.data_agent import DataAgent
 
         hosts = self.settings.link_hosts
+        readers = ThreadPoolExecutor(READERS, thread_name_prefix="answers")
         return {
-            name: DataAgent(agent.address, self.http, link_hosts=hosts) for name, agent in self.settings.agents.items()
+            name: DataAgent(agent.address, self.http, link_hosts=hosts, readers=readers)
+            for name, agent in self.settings.agents.items()
         }
 
     @cached_property

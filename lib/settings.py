@@ -5,7 +5,6 @@ than Microsoft's, are accepted on loopback alone and only where `ENVIRONMENT` is
 local stack's emulators come in, without a branch anywhere else. `docs/settings.md` lists every name.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from lib.agents.addresses import AgentAddress, UnknownAddress, parse_address
 from lib.environ import EnvironReader, host_of
 from lib.hosts import is_loopback
+from lib.strict_json import parse_object
 
 type Environment = Literal["development", "staging", "production"]
 type CredentialKind = Literal["managed-identity", "certificate", "secret"]
@@ -21,6 +21,11 @@ type AgentIdentity = Literal["user", "app"]
 
 ENTRA_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")
 GRAPH_HOSTS = ("graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn")
+FABRIC_RESOURCES = (
+    "api.fabric.microsoft.com",
+    "analysis.windows.net/powerbi/api",
+    "high.analysis.usgovcloudapi.net/powerbi/api",
+)
 VAULT_SUFFIXES = (".vault.azure.net", ".vault.usgovcloudapi.net", ".vault.azure.cn")
 TABLE_SUFFIXES = (".table.core.windows.net", ".table.core.usgovcloudapi.net", ".table.core.chinacloudapi.cn")
 QUEUE_SUFFIXES = tuple(suffix.replace(".table.", ".queue.") for suffix in TABLE_SUFFIXES)
@@ -115,7 +120,7 @@ class Settings:
             required_scope=reader.word("REQUIRED_SCOPE", "access_as_user"),
             required_role=reader.word("REQUIRED_ROLE", "Query.All"),
             entra_authority_host=reader.url("ENTRA_AUTHORITY_HOST", f"https://{ENTRA_HOSTS[0]}", hosts=ENTRA_HOSTS),
-            fabric_scope=reader.scope("FABRIC_SCOPE", "https://api.fabric.microsoft.com/.default"),
+            fabric_scope=reader.scope("FABRIC_SCOPE", f"https://{FABRIC_RESOURCES[0]}/.default", FABRIC_RESOURCES),
             graph_url=reader.url("GRAPH_URL", f"https://{GRAPH_HOSTS[0]}", hosts=GRAPH_HOSTS),
             link_hosts=frozenset(reader.items("LINK_HOSTS", reader.host)),
             log_level=reader.choice("LOG_LEVEL", ("INFO", "DEBUG", "WARNING", "ERROR")),
@@ -163,10 +168,10 @@ def _agents(reader: EnvironReader) -> dict[str, AgentSettings]:
         if reader.get("DATA_AGENT_URL"):
             reader.problem("DATA_AGENT_URL", "is set beside DATA_AGENTS: set one of the two")
         try:
-            described = json.loads(listed)
+            described = parse_object(listed.encode(errors="replace"))
         except ValueError:
-            described = None
-        if not isinstance(described, dict) or not described:
+            described = {}
+        if not described:
             reader.problem("DATA_AGENTS", "must be a JSON object: name → {url, description, identity}")
             return {}
         agents = (_agent(reader, f"DATA_AGENTS[{name}]", name, value) for name, value in described.items())

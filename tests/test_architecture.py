@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "telemetry": set(),
     "errors": set(),
     "environ": {"hosts"},
-    "settings": {"environ", "hosts", "agents"},
+    "settings": {"environ", "hosts", "strict_json", "agents"},
     "web": {"errors", "strict_json", "telemetry"},
     "traffic": {"errors"},
     "readiness": {"traffic"},

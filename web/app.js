@@ -54,7 +54,7 @@ async function signOut() {
 
 async function begin() {
   const failed = new URLSearchParams(location.search).get("error");
-  if (failed) at("status").textContent = `The sign-in failed (${failed}). Try again.`;
+  if (/^[a-z_]{1,40}$/.test(failed ?? "")) at("status").textContent = `The sign-in failed (${failed}). Try again.`;
   try {
     const session = await call("session");
     at("who").textContent = session.name || session.username;

@@ -11,6 +11,7 @@ import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -55,15 +56,17 @@ class DataAgent:
     """One published data agent. A token goes to its address and nowhere else; redirects are not followed.
 
     What discovery finds belongs to the agent, not to the caller, so it is kept for `discovery_ttl` seconds and shared,
-    unless the agent opens a session, which is the caller's own. Times are read from `now`.
+    unless the agent opens a session, which is the caller's own. Times are read from `now`. Answers are read in the
+    threads of `readers`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but two have a default
         self,
         address: AgentAddress,
         http: httpx.AsyncClient,
         *,
         link_hosts: frozenset[str] = frozenset(),
+        readers: Executor | None = None,
         discovery_ttl: float = 600,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -71,6 +74,7 @@ class DataAgent:
         self._address = address
         self._http = http
         self._link_hosts = link_hosts
+        self._readers = readers
         self._discovery_ttl = discovery_ttl
         self._now = now
         self._retry = partial(retry, sleep=sleep)
@@ -78,15 +82,16 @@ class DataAgent:
         self._known_until = 0.0
         self._pinned: mcp.Tool | None = None
         self._discovering = asyncio.Lock()
+        self._failed_at = -math.inf
 
     async def ask(self, question: str, token: TokenSource, deadline: Deadline) -> Answer:
         """The agent's answer. Raises `UpstreamError`, `AgentAccessDenied`, `StepUpRequired` or what `token` raises."""
         try:
             async with asyncio.timeout(deadline.timeout(math.inf)):
                 result = await self._ask_with(token, question, deadline)
-                return await asyncio.to_thread(
-                    parse_result, result, self._link_hosts
-                )
+                # a long answer takes seconds to read: not on the loop, nor in the threads that others wait for
+                read = partial(parse_result, result, self._link_hosts)
+                return await asyncio.get_running_loop().run_in_executor(self._readers, read)
         except TimeoutError as fault:
             raise DeadlineExceeded from fault
 
@@ -132,17 +137,34 @@ class DataAgent:
 
     async def _discover(self, bearer: str, deadline: Deadline) -> _Discovery:
         """The discovery that is kept, or a new one: one caller at a time, each under its own token."""
+        if self._known and self._now() < self._known_until:
+            return self._known
+        waiting_since = self._now()
         async with self._discovering:
             if self._known and self._now() < self._known_until:
                 return self._known
-            session = await self._step(mcp.initialize, mcp.session_from, bearer, deadline)
-            await self._step(partial(mcp.initialized, session), mcp.acknowledged, bearer, deadline)
-            tool = await self._step(partial(mcp.list_tools, session), mcp.tool_from, bearer, deadline)
-            found = _Discovery(session, tool)
-            if session.id is None:
-                self._known, self._known_until = found, self._now() + self._discovery_ttl
-            self._pin(found)
-            return found
+            if self._failed_at >= waiting_since:  # what the one before has waited for in vain is not waited for again
+                raise AgentUnavailable
+            try:
+                async with asyncio.timeout(DISCOVERY_SECONDS):
+                    return await self._discovered(bearer, deadline)
+            except TimeoutError as fault:
+                self._failed_at = self._now()
+                raise AgentUnavailable from fault
+            except (DeadlineExceeded, Unreached, ServerFault):
+                self._failed_at = self._now()
+                raise
+
+    async def _discovered(self, bearer: str, deadline: Deadline) -> _Discovery:
+        """A new discovery, kept where it may be."""
+        session = await self._step(mcp.initialize, mcp.session_from, bearer, deadline)
+        await self._step(partial(mcp.initialized, session), mcp.acknowledged, bearer, deadline)
+        tool = await self._step(partial(mcp.list_tools, session), mcp.tool_from, bearer, deadline)
+        found = _Discovery(session, tool)
+        if session.id is None:
+            self._known, self._known_until = found, self._now() + self._discovery_ttl
+        self._pin(found)
+        return found
 
     def _pin(self, found: _Discovery) -> None:
         """Tells of a tool that is not the one from before: republishing does that, and so would somebody's meddling."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-MAX_LENGTH = 256 * 1024
+MAX_LENGTH = 64 * 1024
 MAX_ROWS = 200
 MAX_COLUMNS = 50
 

@@ -16,6 +16,8 @@ from lib.agents.failures import failure
 from lib.agents.wire import Body, EventStream, read_json, text_of, write_json
 from lib.errors import AgentFailed, AgentNotPublished
 
+MAX_BLOCKS = 32
+"""A data agent sends one or two; what comes behind so many is nothing it has to say."""
 PROTOCOL = "2025-06-18"
 PROTOCOLS = frozenset({"2025-03-26", PROTOCOL, "2025-11-25"})
 
@@ -176,7 +178,7 @@ def result_from(reply: Reply) -> ToolResult:
     if not isinstance(content, list) or not isinstance(is_error, bool):
         raise AgentFailed
     try:
-        return ToolResult(tuple(_block(item) for item in content), is_error)
+        return ToolResult(tuple(_block(item) for item in content[:MAX_BLOCKS]), is_error)
     except ValueError as fault:
         raise AgentFailed from fault
 

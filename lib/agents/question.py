@@ -13,6 +13,7 @@ from lib.errors import InvalidRequest
 MAX_CHARACTERS = 2_000
 MAX_TURN_CHARACTERS = 8_000
 MAX_TURNS = 20
+MAX_COMBINING = 8
 
 _FORBIDDEN = re.compile(
     "["
@@ -47,12 +48,24 @@ def accepted_text(name: str, text: str, most: int = MAX_CHARACTERS) -> str:
         raise refused(name, f"must not be longer than {most} characters")
     if _FORBIDDEN.search(text):
         raise refused(name, "holds characters that are not allowed")
+    if not text.isascii() and _has_long_run(text):
+        raise refused(name, "has letters with more marks than any language")
     normal = unicodedata.normalize("NFC", text.strip())
     if not normal:
         raise refused(name, "must not be empty")
     if len(normal) > most:
         raise refused(name, f"must not be longer than {most} characters")
     return normal
+
+
+def _has_long_run(text: str) -> bool:
+    """Whether more combining characters follow each other than writing needs: those make normalising slow."""
+    run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > MAX_COMBINING:
+            return True
+    return False
 
 
 def refused(name: str, reason: str) -> InvalidRequest:

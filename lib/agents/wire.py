@@ -7,7 +7,7 @@ import json
 import zlib
 from typing import Any, NoReturn
 
-MAX_BODY = 16 * 2**20
+MAX_BODY = 4 * 2**20
 
 _BOM = b"\xef\xbb\xbf"
 

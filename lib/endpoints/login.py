@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
-from lib.errors import GatewayError, InvalidRequest, TokenMissing, UnsupportedMediaType, UserRequired
+from lib.errors import GatewayError, InvalidRequest, OriginRejected, TokenMissing, UnsupportedMediaType, UserRequired
 from lib.gateway import Gateway
-from lib.identity.flows import FLOW_SECONDS, flow_cookie_name
+from lib.identity.flows import FLOW_COOKIE, FLOW_SECONDS, MOST_FLOWS, flow_cookie_name
 from lib.identity.principal import Assertion
 from lib.identity.sessions import SignedIn
-from lib.web.cookies import SESSION_COOKIE, cookie, expire_cookie, session_cookie, set_cookie
+from lib.web.cookies import SESSION_COOKIE, cookie, cookie_names, expire_cookie, session_cookie, set_cookie
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
 from lib.web.serve import tell_failure
@@ -20,11 +20,15 @@ _FORM_FIELDS = 20
 
 async def begin(gateway: Gateway, request: Request) -> Response:
     """`GET /login`: sends the browser to Entra; what the callback has to know travels sealed in a cookie."""
+    if request.header("sec-fetch-dest") not in {"", "document"}:  # an image or a frame elsewhere signs nobody in
+        raise OriginRejected("A sign-in is begun by going to this address, not by including it.")
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
     sealed = await gateway.flows.seal(replace(flow, session=session_cookie(request)))
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
     name = flow_cookie_name(flow.state)
-    return redirect(url, headers=(set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS),))
+    begun = set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS)
+    given_up = cookie_names(request.header("cookie"), FLOW_COOKIE)[: -(MOST_FLOWS - 1)]
+    return redirect(url, headers=(begun, *(expire_cookie(old, same_site="None") for old in given_up)))
 
 
 async def callback(gateway: Gateway, request: Request) -> Response:

@@ -18,6 +18,7 @@ from lib.web.response import Response, json_response
 if TYPE_CHECKING:
     from lib.agents.answer import Answer
 
+MAX_ERRORS = 20
 _REASONS = {
     "missing": "is required",
     "extra_forbidden": "is not a field of this request",
@@ -66,7 +67,9 @@ def parse(request: Request) -> Question:
     try:
         body = QuestionBody.model_validate(value)
     except ValidationError as fault:
-        wrong = [{"field": _field(error["loc"]), "reason": _reason(error["type"])} for error in fault.errors()]
+        wrong = [
+            {"field": _field(error["loc"]), "reason": _reason(error["type"])} for error in fault.errors()[:MAX_ERRORS]
+        ]
         raise InvalidRequest("Fields of the body are not valid.", members={"errors": wrong}) from None
     turns = (
         Turn(turn.role, accepted_text(f"history.{index}.content", turn.content, MAX_TURN_CHARACTERS))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 2 * TIMEOUT_SECONDS
 """How long a caller waits for a token: the queue for a thread and a second attempt included."""
+REDEMPTIONS = 4
+"""Codes are redeemed in threads of their own: anybody can bring one, and must not be in the way of those signed in."""
 OPENID_SCOPES = ("openid", "profile", "offline_access")
 CAPABILITIES = ["CP1"]
 """The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
@@ -80,7 +82,8 @@ class EntraClient:
         self._now = now
         self._sleep = sleep
         self._http = MsalHttp(settings.entra_authority_host, transport)
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="entra")
+        self._threads = ThreadPoolExecutor(CONNECTIONS - REDEMPTIONS, thread_name_prefix="entra")
+        self._redemptions = ThreadPoolExecutor(REDEMPTIONS, thread_name_prefix="entra-redeem")
         self._applications: dict[str, Application] = {}
         self._building = threading.Lock()
 
@@ -139,20 +142,25 @@ class EntraClient:
             except RuntimeError:  # the nonce of the id token is another, and the text quotes both
                 raise LoginFailed from None
 
-        return await self._ask(self._settings.tenant_id, grant, attempts=1)  # a code can be redeemed once
+        return await self._ask(self._settings.tenant_id, grant, self._redemptions, attempts=1)  # a code is good once
 
     def close(self) -> None:
         """Ends the threads and connections; who still waits is left to their deadline."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._redemptions):
+            threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    async def _ask(self, tenant_id: str, grant: Grant, attempts: int = 2) -> Token:
+    async def _ask(
+        self, tenant_id: str, grant: Grant, threads: ThreadPoolExecutor | None = None, attempts: int = 2
+    ) -> Token:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
         async def attempt() -> dict[str, Any]:
             credential = await self._credential.current()
-            return await self._in_thread(lambda: grant(self._application(tenant_id, credential)))
+            return await self._in_thread(
+                threads or self._threads, lambda: grant(self._application(tenant_id, credential))
+            )
 
         asked_at, deadline = self._now(), Deadline.after(DEADLINE_SECONDS)
         try:
@@ -169,9 +177,9 @@ class EntraClient:
             raise fault
         return _token(reply, asked_at)
 
-    async def _in_thread[T](self, work: Callable[[], T]) -> T:
+    async def _in_thread[T](self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         context = contextvars.copy_context()  # what the thread logs belongs to the request
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(work))
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(work))
 
     def _application(self, tenant_id: str, credential: MsalCredential) -> Application:
         with self._building:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FLOW_SECONDS = 600
 TABLE = "flows"
+FLOW_COOKIE = "__Host-flow-"
+MOST_FLOWS = 5
+"""How many tabs of a browser can sign in at once; each one has a cookie."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Flow:
 
 def flow_cookie_name(state: str) -> str:
     """The name of the cookie that keeps the flow with this `state`: one for each tab that signs in."""
-    return f"__Host-flow-{hashlib.sha256(state.encode(errors='replace')).hexdigest()[:8]}"
+    return f"{FLOW_COOKIE}{hashlib.sha256(state.encode(errors='replace')).hexdigest()[:8]}"
 
 
 class Flows:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from lib.strict_json import parse_object
+from lib.identity.documents import DocumentUnusable, fetch_document
 
-TIMEOUT_SECONDS = 5
 _SELECT = "displayName,jobTitle,officeLocation"
 
 _log = logging.getLogger(__name__)
@@ -28,20 +27,11 @@ class Profile:
 
 async def profile(http: httpx.AsyncClient, graph_url: str, token: str) -> Profile | None:
     """The profile of the person that `token` (for Graph, scope User.Read) speaks for; None where it cannot be had."""
+    url = f"{graph_url}/v1.0/me?$select={_SELECT}"
     try:
-        response = await http.get(
-            f"{graph_url}/v1.0/me",
-            params={"$select": _SELECT},
-            headers={"Authorization": f"Bearer {token}"},
-            follow_redirects=False,
-            timeout=TIMEOUT_SECONDS,
-        )
-        person = parse_object(response.content) if response.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError) as fault:
+        person = await fetch_document(http, url, {"Authorization": f"Bearer {token}"})
+    except (httpx.HTTPError, TimeoutError, DocumentUnusable) as fault:
         _log.warning("the profile cannot be read", extra={"fault": type(fault).__name__})
-        return None
-    if person is None:
-        _log.warning("the profile cannot be read", extra={"status": response.status_code})
         return None
     texts = (person.get(name) for name in _SELECT.split(","))
     return Profile(*(text if isinstance(text, str) else "" for text in texts))

@@ -5,7 +5,6 @@ soon, in one piece, from the authority itself, and to be about the tenant that w
 read does not spoil the others.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,17 +15,11 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from lib.identity.claims import decode_segment
-from lib.strict_json import parse_object
+from lib.identity.documents import DocumentUnusable, fetch_document
 
-FETCH_SECONDS = 3
-LONGEST_DOCUMENT = 256 * 1024
 LEAST_KEY_BITS = 2048
 
 _log = logging.getLogger(__name__)
-
-
-class KeySetUnusable(Exception):
-    """The reply is none that a tenant's keys can be taken from."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +31,25 @@ class SigningKey:
 
 
 async def fetch_keys(http: httpx.AsyncClient, authority: str, tenant_id: str) -> dict[str, SigningKey]:
-    """The keys of a tenant by key id, at least one. Raises `KeySetUnusable`, TimeoutError or an httpx error."""
+    """The keys of a tenant by key id, at least one. Raises `DocumentUnusable`, or what `fetch_document` does."""
     issuer = f"{authority}/{tenant_id}/v2.0"
-    metadata = await _document(http, f"{issuer}/.well-known/openid-configuration")
+    metadata = await fetch_document(http, f"{issuer}/.well-known/openid-configuration")
     if metadata.get("issuer") != issuer:
-        raise KeySetUnusable("the discovery document is another issuer's")
+        raise DocumentUnusable("the discovery document is another issuer's")
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str) or not _is_of(authority, jwks_uri):
-        raise KeySetUnusable("the keys are said to be on another host")
-    return read_keys(await _document(http, jwks_uri), issuer)
+        raise DocumentUnusable("the keys are said to be on another host")
+    return read_keys(await fetch_document(http, jwks_uri), issuer)
 
 
 def read_keys(key_set: Mapping[str, Any], issuer: str) -> dict[str, SigningKey]:
     """The usable keys of a JWK set by key id. A key that names no issuer is the set's own `issuer`'s.
 
-    Raises `KeySetUnusable` where there is none.
+    Raises `DocumentUnusable` where there is none.
     """
     listed = key_set.get("keys")
     if not isinstance(listed, list):
-        raise KeySetUnusable("not a JWK set")
+        raise DocumentUnusable("not a JWK set")
     keys: dict[str, SigningKey] = {}
     for described in listed:
         try:
@@ -64,7 +57,7 @@ def read_keys(key_set: Mapping[str, Any], issuer: str) -> dict[str, SigningKey]:
         except (ValueError, TypeError, AttributeError):
             _log.warning("a signing key cannot be used")
     if not keys:
-        raise KeySetUnusable("no key that can be used")
+        raise DocumentUnusable("no key that can be used")
     return keys
 
 
@@ -91,23 +84,3 @@ def _is_of(authority: str, uri: str) -> bool:
         return urlsplit(uri)[:2] == urlsplit(authority)[:2]
     except ValueError:
         return False
-
-
-async def _document(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    # a compressed document could be any size once unpacked: none is asked for, and none is unpacked
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    async with (
-        asyncio.timeout(FETCH_SECONDS),
-        http.stream("GET", url, headers=headers, follow_redirects=False, timeout=FETCH_SECONDS) as response,
-    ):
-        if response.status_code != httpx.codes.OK:
-            raise KeySetUnusable("the reply is a failure or a redirect")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > LONGEST_DOCUMENT:
-                raise KeySetUnusable("the document is too long")
-    try:
-        return parse_object(bytes(body))
-    except ValueError as fault:
-        raise KeySetUnusable("the document is not JSON") from fault

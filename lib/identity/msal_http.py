@@ -6,7 +6,9 @@ reply. Its session keeps cookies, follows redirects with the credential in the b
 environment, and a reply that is not JSON goes to its log, whole.
 """
 
+import re
 import ssl
+import time
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -22,6 +24,8 @@ from lib.strict_json import parse_object
 TIMEOUT_SECONDS = 5
 CONNECTIONS = 16
 LONGEST_RETRY_AFTER = 60
+LONGEST_REPLY = 256 * 1024
+LONGEST_LIFE_SECONDS = 7 * 24 * 3600
 
 _ENDPOINTS = {"authorization_endpoint": "authorize", "token_endpoint": "token"}
 _DISCOVERY = "/v2.0/.well-known/openid-configuration"
@@ -30,6 +34,8 @@ _MEMBERS = frozenset({
     "claims", "correlation_id", "error", "error_codes", "suberror",
 })  # fmt: skip
 """What msal gets to see of a reply. Entra's `error_description` names people and apps: it goes no further."""
+_TEXTS = _MEMBERS - {"expires_in", "error_codes"}
+_NAME = re.compile(r"[a-z_]{1,40}")
 
 
 class NoReplies(dict[Any, Any]):
@@ -82,13 +88,26 @@ class MsalHttp:
         try:
             # urlencode, for msal's own assertions are bytes, which httpx would write as Python shows them
             form = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._client.post(url, content=urlencode(data), headers=form | headers)
+            response = self._posted(url, urlencode(data), form | headers)
         except httpx.HTTPError as fault:
             raise IdentityProviderUnavailable from fault
         status = response.status_code
         if status != httpx.codes.OK and (not response.is_client_error or status == httpx.codes.TOO_MANY_REQUESTS):
             raise IdentityProviderUnavailable(retry_after=_retry_after(response))
         return httpx.Response(status, json=_answer(response))
+
+    def _posted(self, url: str, body: str, headers: dict[str, str]) -> httpx.Response:
+        """The reply, read within bounds: not unpacked, not past its size, and not past its time."""
+        until = time.monotonic() + TIMEOUT_SECONDS
+        asked = headers | {"Accept-Encoding": "identity"}
+        with self._client.stream("POST", url, content=body, headers=asked) as response:
+            content = bytearray()
+            for chunk in response.iter_raw():
+                content += chunk
+                if len(content) > LONGEST_REPLY or time.monotonic() > until:
+                    raise IdentityProviderUnavailable
+        kept = {name: value for name, value in response.headers.items() if name == "retry-after"}
+        return httpx.Response(response.status_code, headers=kept, content=bytes(content))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -106,6 +125,7 @@ def _tls() -> httpx.HTTPTransport:
 def _answer(response: httpx.Response) -> dict[str, Any]:
     try:
         answer = {name: value for name, value in parse_object(response.content).items() if name in _MEMBERS}
+        _refuse_odd(answer)
         if "id_token" in answer:  # msal reads its claims, and quotes what it cannot read
             parse_object(decode_segment(answer["id_token"].split(".")[1]))
     except (ValueError, AttributeError, IndexError):
@@ -113,6 +133,23 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     return answer
 
 
+def _refuse_odd(answer: Mapping[str, Any]) -> None:
+    """Raises ValueError for members of a type that msal does not expect.
+
+    It would raise in the middle of its work, and for an odd `error` again at each call after that: its telemetry keeps
+    the errors of an application until they are sent.
+    """
+    for name in answer.keys() & _TEXTS:
+        if not isinstance(answer[name], str):
+            raise ValueError(name)  # noqa: TRY004  # one kind of failure for an odd reply
+    for name in answer.keys() & {"error", "suberror"}:
+        if not _NAME.fullmatch(answer[name]):
+            raise ValueError(name)
+    seconds = answer.get("expires_in", 0)
+    if type(seconds) is not int or not 0 <= seconds <= LONGEST_LIFE_SECONDS:
+        raise ValueError("expires_in")
+
+
 def _retry_after(response: httpx.Response) -> int | None:
     seconds = response.headers.get("Retry-After", "")
-    return min(int(seconds), LONGEST_RETRY_AFTER) if seconds.isdecimal() and len(seconds) < len("1000000") else None
+    return min(int(seconds), LONGEST_RETRY_AFTER) if re.fullmatch("[0-9]{1,6}", seconds) else None

@@ -58,8 +58,10 @@ _BY_NAME: dict[str, type[GatewayError]] = {
     "invalid_grant": ReauthRequired,
     "temporarily_unavailable": IdentityProviderUnavailable,
     "server_error": IdentityProviderUnavailable,
+    "invalid_client": ClientCredentialRejected,
+    "unauthorized_client": ClientCredentialRejected,
 }
-"""By `suberror`, then by `error`. Any other name is a request that the app registration does not allow."""
+"""By `suberror`, then by `error`. Any other name is something between Entra and us that no caller can mend."""
 
 _NAME = re.compile(r"[a-z_]{1,40}")
 _CORRELATION_ID = re.compile(r"[0-9a-f-]{36}")
@@ -94,7 +96,7 @@ def _kind(number: int, reply: Mapping[str, Any]) -> type[GatewayError]:
     for name in (reply.get("suberror"), reply.get("error")):
         if isinstance(name, str) and name in _BY_NAME:
             return _BY_NAME[name]
-    return ClientCredentialRejected
+    return IdentityProviderUnavailable
 
 
 def read_claims(claims: object) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lib.identity.tokens import TokenValidator
 
 CALLBACK_PATH = "/api/login/callback"
-LONGEST_RETURN_TO = 1024
+LONGEST_RETURN_TO = 512
 _SECRET_BYTES = 32
 
 _RELATIVE = re.compile(r"/[A-Za-z0-9/_\-.?=&%]*")

@@ -21,7 +21,8 @@ import httpx
 
 from lib.errors import IdentityProviderUnavailable
 from lib.identity.claims import refused
-from lib.identity.key_sets import KeySetUnusable, SigningKey, fetch_keys
+from lib.identity.documents import DocumentUnusable
+from lib.identity.key_sets import SigningKey, fetch_keys
 from lib.traffic.single_flight import SingleFlight
 
 KEY_SECONDS = 24 * 3600
@@ -109,7 +110,7 @@ class SigningKeys:
         keys = self._tenants[tenant_id]
         try:
             published = await fetch_keys(self._http, self._authority, tenant_id)
-        except (KeySetUnusable, TimeoutError, httpx.HTTPError, httpx.InvalidURL) as fault:
+        except (DocumentUnusable, TimeoutError, httpx.HTTPError, httpx.InvalidURL) as fault:
             keys.fail(self._now())
             _log.warning(
                 "the signing keys cannot be fetched",

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from azure.core.exceptions import AzureError
-
 from lib.errors import StateUnavailable
+from lib.storage.rows import Conflict
 
 CALL_SECONDS = 6
 """The longest one call may take, with its token, its repeat and whatever wait the service asks for."""
@@ -41,8 +40,9 @@ async def one_call(**facts: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(CALL_SECONDS):
             yield
-    # A broken connection or the timeout is an OSError; the other four are what the SDK makes of an odd reply.
-    except (AzureError, OSError, ValueError, TypeError, AttributeError, LookupError) as fault:
+    except (StateUnavailable, Conflict):
+        raise
+    except Exception as fault:  # the SDK makes anything at all of an odd reply
         told = {"fault": type(fault).__name__, "status": getattr(fault, "status_code", None)}
         _log.warning("a call to Azure failed", extra=told | facts)
         raise StateUnavailable from fault

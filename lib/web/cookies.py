@@ -21,6 +21,12 @@ def cookie(header: str, name: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
+def cookie_names(header: str, prefix: str) -> list[str]:
+    """The names in a `Cookie` header that begin so, each once, oldest first as browsers send them (RFC 6265bis 5.7)."""
+    pairs = (_PAIR.fullmatch(part.strip()) for part in header.split(";"))
+    return list(dict.fromkeys(pair[1] for pair in pairs if pair and pair[1].startswith(prefix)))
+
+
 def session_cookie(request: Request) -> str:
     """The value of the session cookie; empty where there is none."""
     return cookie(request.header("cookie"), SESSION_COOKIE)

@@ -48,5 +48,5 @@ def refuse_forgery(request: Request, origins: frozenset[str]) -> None:
         raise OriginRejected
     if site and site not in {"same-origin", "same-site"}:
         raise OriginRejected
-    if not origin and not site:
+    if not origin and site != "same-origin":
         raise OriginRejected

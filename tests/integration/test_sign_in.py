@@ -122,6 +122,21 @@ def test_an_access_token_becomes_a_session_that_ends_with_it(browser: Browser) -
     assert session["signed_in"] == "session"
 
 
+def test_only_five_tabs_sign_in_at_once(browser: Browser) -> None:
+    """The oldest flow is given up: a page elsewhere must not fill a browser with our cookies."""
+    for _ in range(8):
+        browser.call("GET", "/api/login")
+    assert len(browser.cookies) == 5
+
+
+@pytest.mark.parametrize("destination", ["image", "iframe", "script", "empty"])
+def test_a_sign_in_is_begun_by_going_there(browser: Browser, destination: str) -> None:
+    """Not by a picture or a frame in somebody else's page, nor by a script."""
+    reply = browser.call("GET", "/api/login", headers={"Sec-Fetch-Dest": destination})
+    assert (reply.status_code, reply.json()["code"]) == (403, "origin_rejected")
+    assert browser.call("GET", "/api/login", headers={"Sec-Fetch-Dest": "document"}).status_code == 302
+
+
 def test_a_callback_whose_flow_was_tampered_with_is_refused(browser: Browser) -> None:
     """What the cookie holds is sealed: it cannot be written, or read, by anybody else."""
     begun = browser.call("GET", "/api/login")

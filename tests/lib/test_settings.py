@@ -107,6 +107,15 @@ def test_this_machine_is_refused_outside_of_development(name: str) -> None:
         ("KEY_VAULT_URL", "https://evilvault.azure.net.example"),
         ("GRAPH_URL", "https://graph.evil.example"),
         ("FABRIC_SCOPE", "openid"),
+        ("FABRIC_SCOPE", "https://evil.example/.default"),
+        ("FABRIC_SCOPE", "https://evil.example/api.fabric.microsoft.com/.default"),
+        ("FABRIC_SCOPE", "https://graph.microsoft.com/.default"),
+        ("ALLOWED_TENANTS", "9188040d-6c67-4c5b-b112-36a304b66dad"),
+        ("ALLOWED_ORIGINS", "https://app.contoso.com:443"),
+        ("ALLOWED_ORIGINS", "https://app.contoso.com;x"),
+        ("PUBLIC_BASE_URL", 'https://ask.contoso.com"'),
+        ("PUBLIC_BASE_URL", "https://äsk.contoso.com"),
+        ("KEY_VAULT_URL", "https://.vault.azure.net"),
         ("FABRIC_SCOPE", "http://api.fabric.microsoft.com/.default"),
         ("ALLOWED_ORIGINS", "*"),
         ("ALLOWED_ORIGINS", "https://*.contoso.com"),
@@ -193,6 +202,7 @@ def test_several_agents_are_read_with_their_descriptions() -> None:
         json.dumps({"sales": {"url": AGENT, "identity": "everyone"}}),
         json.dumps({"sales": {"url": AGENT, "secret": "x"}}),
         '{"sales": {}}',
+        '{"sales": {"url": "x", "identity": "user"}, "sales": {"url": "x", "identity": "app"}}',
     ],
 )
 def test_agents_that_cannot_be_understood_are_refused(agents: str) -> None:

@@ -427,6 +427,17 @@ async def test_a_ping_that_hangs_is_a_closed_door(monkeypatch: pytest.MonkeyPatc
         await upstream.agent().ping()
 
 
+async def test_a_discovery_that_fails_is_not_waited_for_once_more_by_each() -> None:
+    """Twelve who wait for the same discovery learn together that it failed; who comes later tries anew."""
+    upstream = Upstream()
+    upstream.plan("initialize", httpx.ReadTimeout(""))
+    agent = upstream.agent()
+    asked = (agent.ask("1", Tokens(), soon()) for _ in range(12))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(outcome, GatewayError) for outcome in outcomes)
+    assert upstream.methods == ["initialize"]
+
+
 async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The tool is pinned: another one under the same address is worth a warning, the same one is not."""
     upstream, clock = Upstream(), Clock()

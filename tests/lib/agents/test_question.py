@@ -32,6 +32,7 @@ def test_questions_in_any_language_are_accepted_as_they_are(text: str) -> None:
         pytest.param("a\u2066b", "holds characters that are not allowed", id="isolate"),
         pytest.param("a\U000e0041b", "holds characters that are not allowed", id="invisible tag"),
         pytest.param("a\ufffeb", "holds characters that are not allowed", id="noncharacter"),
+        pytest.param("a" + "\u0301" * 9, "has letters with more marks than any language", id="a pile of marks"),
         pytest.param("a\ud800b", "holds characters that are not allowed", id="surrogate"),
     ],
 )

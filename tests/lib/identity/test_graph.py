@@ -31,7 +31,7 @@ async def test_a_profile_is_read() -> None:
     told, (request,) = await asked(reply(ALICE))
     assert told == Profile("Alice Arden", "Sales lead", "Oslo")
     assert request.headers["Authorization"] == "Bearer graph-token"
-    assert str(request.url) == f"{GRAPH}/v1.0/me?%24select=displayName%2CjobTitle%2CofficeLocation"
+    assert str(request.url) == f"{GRAPH}/v1.0/me?$select=displayName,jobTitle,officeLocation"
 
 
 async def test_what_graph_does_not_know_is_empty() -> None:
@@ -50,6 +50,7 @@ async def test_what_graph_does_not_know_is_empty() -> None:
         pytest.param(raw(b"<html>"), id="a page"),
         pytest.param(httpx.ConnectError("down"), id="no connection"),
         pytest.param(httpx.ReadTimeout("slow"), id="no reply in time"),
+        pytest.param(raw(b'{"displayName": "' + b"x" * 2**20 + b'"}'), id="a reply without end"),
     ],
 )
 async def test_a_profile_that_cannot_be_had_is_none(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.identity import key_sets
-from lib.identity.key_sets import KeySetUnusable, fetch_keys, read_keys
+from lib.identity import documents
+from lib.identity.documents import DocumentUnusable
+from lib.identity.key_sets import SigningKey, fetch_keys, read_keys
 from tests.lib.identity.authority import HOST, TENANT, Authority, issuer, jwk, raw, rsa_key
 
 ISSUER = issuer(TENANT)
@@ -33,7 +34,7 @@ def authority() -> Authority:
     return Authority()
 
 
-async def fetched(authority: Authority) -> dict[str, key_sets.SigningKey]:
+async def fetched(authority: Authority) -> dict[str, SigningKey]:
     """The keys of our tenant."""
     async with authority.client() as http:
         return await fetch_keys(http, HOST, TENANT)
@@ -56,7 +57,7 @@ async def test_no_compressed_document_is_asked_for(authority: Authority) -> None
         return raw(b"\x1f\x8b", Content_Encoding="gzip")
 
     authority.fault = note
-    with pytest.raises(KeySetUnusable):
+    with pytest.raises(DocumentUnusable):
         await fetched(authority)
     assert encodings == ["identity"]
 
@@ -80,7 +81,7 @@ async def test_no_compressed_document_is_asked_for(authority: Authority) -> None
 async def test_a_document_that_leads_elsewhere_is_refused(authority: Authority, metadata: dict[str, object]) -> None:
     """Keys come from the authority itself, and the document is about the tenant that was asked for."""
     authority.metadata = metadata
-    with pytest.raises(KeySetUnusable):
+    with pytest.raises(DocumentUnusable):
         await fetched(authority)
     assert authority.calls == {"discovery": 1}
 
@@ -97,7 +98,7 @@ async def test_a_document_that_leads_elsewhere_is_refused(authority: Authority, 
 async def test_a_reply_that_is_no_document_is_refused(authority: Authority, response: httpx.Response) -> None:
     """Redirects are not followed and nothing long is read."""
     authority.fault = lambda _: response
-    with pytest.raises(KeySetUnusable):
+    with pytest.raises(DocumentUnusable):
         await fetched(authority)
     assert authority.calls == {"discovery": 1}
 
@@ -107,13 +108,13 @@ async def test_a_document_has_256_kib_at_most(authority: Authority, size: int, i
     """Longer than any key set, and short enough for anybody's memory."""
     document = json.dumps({"issuer": ISSUER, "jwks_uri": "https://evil.example"}).encode().ljust(size)
     authority.fault = lambda _: raw(document)
-    with pytest.raises(KeySetUnusable, match="another host" if is_read else "too long"):
+    with pytest.raises(DocumentUnusable, match="another host" if is_read else "too long"):
         await fetched(authority)
 
 
 async def test_a_document_that_trickles_in_is_given_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time limit is on the whole document, not on each of its bytes."""
-    monkeypatch.setattr(key_sets, "FETCH_SECONDS", 0.01)
+    monkeypatch.setattr(documents, "FETCH_SECONDS", 0.01)
     authority.fault = lambda _: httpx.Response(200, stream=Trickle())
     with pytest.raises(TimeoutError):
         await fetched(authority)
@@ -146,7 +147,7 @@ def test_a_bad_key_is_dropped_alone(bad: object) -> None:
 @pytest.mark.parametrize("key_set", [{}, {"keys": []}, {"keys": {}}, {"keys": [jwk("x", rsa_key("short", 1024))]}])
 def test_a_set_without_a_usable_key_is_refused(key_set: dict[str, object]) -> None:
     """An empty set would lock everybody out."""
-    with pytest.raises(KeySetUnusable):
+    with pytest.raises(DocumentUnusable):
         read_keys(key_set, ISSUER)
 
 
@@ -161,5 +162,5 @@ async def test_whatever_is_served_either_is_a_key_set_or_is_refused(body: bytes)
     """Any bytes at all end in the one error."""
     authority = Authority()
     authority.fault = lambda _: raw(body)
-    with pytest.raises(KeySetUnusable):
+    with pytest.raises(DocumentUnusable):
         await fetched(authority)

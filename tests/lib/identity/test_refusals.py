@@ -38,7 +38,7 @@ CLAIMS = '{"access_token": {"capolids": {"essential": true, "values": ["0001"]}}
         *(("invalid_client", number, ClientCredentialRejected) for number in (7000215, 7000222, 700027)),
         *(("invalid_client", number, ClientCredentialRejected) for number in (700213, 700211, 700212, 700024, 0)),
         ("unauthorized_client", 700016, ClientCredentialRejected),
-        ("invalid_scope", 70011, ClientCredentialRejected),
+        ("invalid_scope", 70011, IdentityProviderUnavailable),
         ("temporarily_unavailable", 0, IdentityProviderUnavailable),
         ("server_error", 0, IdentityProviderUnavailable),
         ("invalid_request", 90033, IdentityProviderUnavailable),

@@ -56,6 +56,7 @@ def test_a_preflight_names_methods_and_headers() -> None:
         pytest.param({"origin": APP}, CsrfRejected, id="no custom header"),
         pytest.param({"origin": APP, "x_csrf": "0"}, CsrfRejected, id="wrong custom header"),
         pytest.param({"x_csrf": "1"}, OriginRejected, id="nothing tells where it comes from"),
+        pytest.param({"x_csrf": "1", "sec_fetch_site": "same-site"}, OriginRejected, id="another host of the site"),
         pytest.param({"x_csrf": "1", "origin": "null"}, OriginRejected, id="a page without an origin"),
         pytest.param({"x_csrf": "1", "origin": "https://evil.example"}, OriginRejected, id="a foreign page"),
         pytest.param({"x_csrf": "1", "sec_fetch_site": "cross-site"}, OriginRejected, id="a foreign site"),
