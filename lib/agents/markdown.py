@@ -73,7 +73,7 @@ class _Block:
 
 
 def read_markdown(source: str, link_hosts: frozenset[str] = frozenset()) -> Document:
-    """What `source` holds. Only links to `link_hosts`, by https, stay links; 256 KiB at most, past that it is cut."""
+    """What `source` holds. Only links to `link_hosts`, by https, stay links; 64 KiB at most, past that it is cut."""
     visible = _UNSEEN.sub("", _LINE_ENDS.sub("\n", source))
     reader = _Reader(_parser().parse(_first_lines(visible, MAX_LENGTH)), link_hosts)
     blocks = reader.blocks()

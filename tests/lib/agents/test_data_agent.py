@@ -363,7 +363,7 @@ async def test_a_stream_that_stays_open_is_left_once_the_answer_is_there() -> No
 
 
 async def test_a_body_without_end_is_not_read_to_its_end() -> None:
-    """Reading stops at 16 MiB, however much more there would be."""
+    """Reading stops at 4 MiB, however much more there would be."""
     upstream, sent = Upstream(), 0
 
     async def parts() -> AsyncIterator[bytes]:

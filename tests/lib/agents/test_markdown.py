@@ -142,7 +142,7 @@ def test_every_line_end_is_one(end: str) -> None:
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
-    """What lies past 256 KiB is left out, with a notice."""
+    """What lies past 64 KiB is left out, with a notice."""
     document = read_markdown(("word " * 500 + "\n\n") * 120)
     assert document.markdown.endswith(f"word\n\n*{CUT}*")
     assert document.text.endswith(f"word\n\n{CUT}")
