@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from azure.identity.aio import ManagedIdentityCredential
 
 from lib.errors import NotReady
 from lib.gateway import Gateway
@@ -66,6 +67,17 @@ def test_an_old_address_of_an_agent_is_translated_with_a_warning(caplog: pytest.
         assert gateway.settings.agents["default"].address.url == PRODUCTION["DATA_AGENT_URL"]
     (record,) = (record for record in caplog.records if record.name == "lib.gateway")
     assert record.agent == "default"  # type: ignore[attr-defined]
+
+
+async def test_storage_may_have_an_identity_of_its_own() -> None:
+    """As identity-based connections of Azure Functions allow: `STATE_STORAGE__clientId`."""
+    gateway = Gateway(PRODUCTION | {"STATE_STORAGE__clientId": "d4c0b8e6-5a19-47f3-8d72-9be6a3f0d004"})
+    async with gateway.azure_credential:
+        storage = gateway.tables._service.credential
+        assert isinstance(storage, ManagedIdentityCredential)
+        assert storage is not gateway.azure_credential
+        await storage.close()
+    await gateway.tables.close()
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:

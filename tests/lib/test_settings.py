@@ -181,6 +181,13 @@ def test_storage_by_managed_identity_takes_its_own_client_id_or_the_apps() -> No
     assert settings.state_storage.queue_url == "https://contoso.queue.core.windows.net"
 
 
+def test_links_may_lead_to_chosen_hosts() -> None:
+    """By exact name; nowhere, unless somebody says so."""
+    assert Settings.read(PRODUCTION).link_hosts == frozenset()
+    chosen = Settings.read(PRODUCTION | {"LINK_HOSTS": "app.fabric.microsoft.com, wiki.contoso.com"}).link_hosts
+    assert chosen == {"app.fabric.microsoft.com", "wiki.contoso.com"}
+
+
 def test_several_agents_are_read_with_their_descriptions() -> None:
     """`DATA_AGENTS` names each one."""
     agents = {"sales": {"url": AGENT, "description": "Sales figures"}, "hr": {"url": AGENT, "identity": "app"}}

@@ -438,6 +438,24 @@ async def test_a_discovery_that_fails_is_not_waited_for_once_more_by_each() -> N
     assert upstream.methods == ["initialize"]
 
 
+async def test_who_waits_for_a_discovery_shares_it() -> None:
+    """One discovery for all who ask at once."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    answers = await asyncio.gather(*(agent.ask("1", Tokens(), soon()) for _ in range(5)))
+    assert len(answers) == 5
+    assert upstream.methods.count("initialize") == 1
+
+
+async def test_a_discovery_that_drags_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly each of its steps moves on, all of them together have a time of their own."""
+    monkeypatch.setattr("lib.agents.data_agent.DISCOVERY_SECONDS", 0.02)
+    upstream = Upstream()
+    upstream.pause.clear()
+    with pytest.raises(AgentUnavailable):
+        await upstream.agent().ask("1", Tokens(), soon())
+
+
 async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The tool is pinned: another one under the same address is worth a warning, the same one is not."""
     upstream, clock = Upstream(), Clock()

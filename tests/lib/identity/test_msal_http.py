@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import IdentityProviderUnavailable
-from lib.identity.msal_http import MsalHttp, NoReplies, NoTokens
+from lib.identity.msal_http import LONGEST_REPLY, MsalHttp, NoReplies, NoTokens
 from tests.lib.identity.authority import HOST, TENANT, TokenEndpoint, claims, granted, mint, raw, refused, reply
 
 TOKEN_URL = f"{HOST}/{TENANT}/oauth2/v2.0/token"
@@ -170,3 +170,17 @@ def test_whatever_is_served_either_is_an_answer_or_an_outage(body: bytes) -> Non
         assert isinstance(posted(raw(body)).json(), dict)
     except IdentityProviderUnavailable as fault:
         assert fault.__cause__ is None  # the bytes do not travel in a cause either
+
+
+def test_a_reply_without_end_is_no_answer() -> None:
+    """What is too long is not read to its end, and nothing is unpacked."""
+    with pytest.raises(IdentityProviderUnavailable):
+        posted(raw(b'{"access_token": "' + b"x" * LONGEST_REPLY + b'"}'))
+
+
+def test_a_reply_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read in time is not the whole in time: a thread is held for as long as the reply may take, no longer."""
+    times = iter([0.0, 1.0, 6.0])
+    monkeypatch.setattr("lib.identity.msal_http.time.monotonic", lambda: next(times, 6.0))
+    with pytest.raises(IdentityProviderUnavailable):
+        posted(httpx.Response(200, content=iter([b'{"access_token":', b'"x"}'])))
