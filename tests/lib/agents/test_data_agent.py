@@ -441,9 +441,13 @@ async def test_a_discovery_that_fails_is_not_waited_for_once_more_by_each() -> N
 async def test_who_waits_for_a_discovery_shares_it() -> None:
     """One discovery for all who ask at once."""
     upstream = Upstream()
+    upstream.pause.clear()
     agent = upstream.agent()
-    answers = await asyncio.gather(*(agent.ask("1", Tokens(), soon()) for _ in range(5)))
-    assert len(answers) == 5
+    asked = [asyncio.create_task(agent.ask("1", Tokens(), soon())) for _ in range(5)]
+    for _ in range(20):  # all of them get as far as they can
+        await asyncio.sleep(0)
+    upstream.pause.set()
+    assert len(await asyncio.gather(*asked)) == 5
     assert upstream.methods.count("initialize") == 1
 
 
