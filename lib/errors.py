@@ -22,6 +22,10 @@ GatewayError                        500 internal_error
 │   ├── UserRequired                    user_required
 │   ├── ConsentRequired                 consent_required
 │   └── AgentAccessDenied               agent_access_denied
+├── TooManyRequests                 429
+│   ├── RateLimited                     rate_limited
+│   │   └── TooManyFailures             rate_limited
+│   └── TooManyInFlight                 too_many_in_flight
 ├── UpstreamError                   502
 │   ├── AgentFailed                     agent_failed
 │   ├── AgentNotPublished               agent_not_published
@@ -32,8 +36,10 @@ GatewayError                        500 internal_error
     ├── IdentityProviderUnavailable     identity_provider_unavailable
     ├── ClientCredentialRejected        client_credential_rejected
     ├── StateUnavailable                state_unavailable
+    │   └── ReducedCapacity             state_unavailable
     └── NotReady                        not_ready
 
+A class below another with the same code differs in the registered problem type alone.
 A `detail` is written here, for the caller: it never holds a library's text, a token, a claim or a question.
 The cause travels by `raise … from`, and is logged once, at the boundary (`lib.web.serve`).
 """
@@ -45,13 +51,15 @@ from typing import Any, ClassVar
 class GatewayError(Exception):
     """A failure that becomes a problem+json reply (RFC 9457).
 
-    `members` are extension members of the problem; `retry_after` is in seconds.
+    `members` are extension members of the problem, `headers` go along with the reply; `retry_after` is in seconds.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "The gateway failed"
     default_detail: ClassVar[str] = "Something went wrong here. Quote the trace id when you report it."
+    registered_type: ClassVar[str] = ""
+    """The problem type of IANA's registry that says the same, where there is one."""
 
     def __init__(
         self, detail: str | None = None, *, retry_after: int | None = None, members: Mapping[str, Any] | None = None
@@ -60,6 +68,12 @@ class GatewayError(Exception):
         self.detail = detail or self.default_detail
         self.retry_after = retry_after
         self.members = dict(members or {})
+        self.headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def type_uri(self) -> str:
+        """What RFC 9457 calls `type`: the registered one, or one of our own that names the `code`."""
+        return self.registered_type or f"urn:fabric-gateway:problem:{self.code}"
 
 
 class InvalidRequest(GatewayError):
@@ -246,6 +260,41 @@ class AgentAccessDenied(Forbidden):
     default_detail = "Fabric does not let you use this agent. Ask its owner to share it with you."
 
 
+class TooManyRequests(GatewayError):
+    """The caller has had their share; `members["violated-policies"]` names the limits that say so.
+
+    The problem type is that of draft-ietf-httpapi-ratelimit-headers, section 5.
+    """
+
+    status = 429
+    title = "Too many requests"
+    registered_type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+    def __init__(self, *policies: str, retry_after: int) -> None:
+        super().__init__(retry_after=retry_after, members={"violated-policies": list(policies)})
+
+
+class RateLimited(TooManyRequests):
+    """More was asked in a time than the limit for it allows."""
+
+    code = "rate_limited"
+    default_detail = "You have asked more than your limit allows. Ask again once `Retry-After` has passed."
+
+
+class TooManyFailures(RateLimited):
+    """One address has sent too many credentials that are not genuine."""
+
+    registered_type = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
+    default_detail = "Too many sign-ins from your address have failed. Try again once `Retry-After` has passed."
+
+
+class TooManyInFlight(TooManyRequests):
+    """As many questions of the caller as may be under way at once are under way."""
+
+    code = "too_many_in_flight"
+    default_detail = "Your earlier questions are still being answered. Ask again once one of them is."
+
+
 class UpstreamError(GatewayError):
     """The data agent, or the way to it, failed."""
 
@@ -321,6 +370,13 @@ class StateUnavailable(Unavailable):
 
     code = "state_unavailable"
     default_detail = "The gateway's own storage cannot be reached at the moment. Try again shortly."
+
+
+class ReducedCapacity(StateUnavailable):
+    """Table Storage is away, and this instance's share of the caller's limits is used up."""
+
+    registered_type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+    default_detail = "The gateway's own storage is away, and until it is back you may ask little. Try again later."
 
 
 class NotReady(Unavailable):

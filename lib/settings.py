@@ -94,6 +94,14 @@ class Settings:
     session_idle_seconds: int
     session_absolute_seconds: int
     query_deadline_seconds: int
+    limit_per_minute: int
+    limit_burst: int
+    limit_per_day: int
+    limit_in_flight: int
+    app_calls_per_minute: int
+    max_instances: int
+    front_door_id: str
+    answer_cache_seconds: int
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -127,6 +135,14 @@ class Settings:
             session_idle_seconds=60 * reader.number("SESSION_IDLE_MINUTES", 30, 1, 24 * 60),
             session_absolute_seconds=60 * reader.number("SESSION_ABSOLUTE_MINUTES", 8 * 60, 1, 24 * 60),
             query_deadline_seconds=reader.number("QUERY_DEADLINE_SECONDS", 180, 5, 220),
+            limit_per_minute=reader.number("LIMIT_PER_MINUTE", 20, 1, 6000),
+            limit_burst=reader.number("LIMIT_BURST", 5, 1, 1000),
+            limit_per_day=reader.number("LIMIT_PER_DAY", 300, 1, 1_000_000),
+            limit_in_flight=reader.number("LIMIT_IN_FLIGHT", 2, 1, 100),
+            app_calls_per_minute=reader.number("APP_CALLS_PER_MINUTE", 100, 1, 6000),
+            max_instances=reader.number("MAX_INSTANCES", 40, 1, 1000),
+            front_door_id=reader.guid("FRONT_DOOR_ID") if reader.get("FRONT_DOOR_ID") else "",
+            answer_cache_seconds=reader.number("ANSWER_CACHE_SECONDS", 300, 0, 3600),
         )
         if reader.problems:
             raise SettingsInvalid(reader.problems)

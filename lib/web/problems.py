@@ -21,9 +21,9 @@ from lib.web.response import Response, problem_response
 
 def problem(error: GatewayError, trace_id: str, authorization_uri: str) -> Response:
     """The reply that tells a caller of `error`; `authorization_uri` is where Entra takes a claims challenge."""
-    members = {"trace_id": trace_id, **error.members}
-    response = problem_response(error.status, error.code, error.title, error.detail, members)
-    headers = []
+    members = {"code": error.code, "trace_id": trace_id, **error.members}
+    response = problem_response(error.type_uri, error.status, error.title, error.detail, members)
+    headers = [*error.headers]
     if error.retry_after is not None:
         headers.append(("Retry-After", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):

@@ -39,7 +39,7 @@ def empty(status: int = 204, *, headers: HeaderPairs = ()) -> Response:
     return Response(status, b"", headers)
 
 
-def problem_response(status: int, code: str, title: str, detail: str, members: Mapping[str, Any]) -> Response:
-    """A problem as RFC 9457 wants it; `type` names the kind of problem, as `code` does."""
-    value = {"type": f"urn:fabric-gateway:problem:{code}", "title": title, "status": status, "detail": detail}
-    return json_response(value | {"code": code, **members}, status, media_type="application/problem+json")
+def problem_response(type_uri: str, status: int, title: str, detail: str, members: Mapping[str, Any]) -> Response:
+    """A problem as RFC 9457 wants it, with the extension `members`."""
+    value = {"type": type_uri, "title": title, "status": status, "detail": detail, **members}
+    return json_response(value, status, media_type="application/problem+json")

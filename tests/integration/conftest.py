@@ -8,6 +8,16 @@ import pytest
 from local.stack import Stack
 from tests.integration.browser import Browser
 
+SETTINGS = {
+    "LOG_LEVEL": "DEBUG",
+    "ALLOWED_ORIGINS": "https://app.contoso.example",
+    "LIMIT_PER_MINUTE": "6000",  # what is not about limits is not to meet them
+    "LIMIT_BURST": "1000",
+    "LIMIT_PER_DAY": "1000000",
+    "LIMIT_IN_FLIGHT": "100",
+    "ANSWER_CACHE_SECONDS": "0",
+}
+
 
 @pytest.fixture(scope="session")
 def host_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,7 +29,7 @@ def host_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(tmp_path_factory: pytest.TempPathFactory, host_log: Path) -> Iterator[Stack]:
     """The stack with a gateway that logs everything it can, and agents that answer at once."""
     with Stack(tmp_path_factory.mktemp("stack"), delay_seconds=0) as running, host_log.open("wb") as log:
-        running.start_host(log, {"LOG_LEVEL": "DEBUG", "ALLOWED_ORIGINS": "https://app.contoso.example"})
+        running.start_host(log, SETTINGS)
         yield running
 
 
