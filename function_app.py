@@ -26,7 +26,9 @@ from lib.web.serve import Handler, serve
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 gateway = Gateway(os.environ)
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+_TRACEPARENT = re.compile(  # https://www.w3.org/TR/trace-context, section 3.2: version 00 has nothing behind the flags
+    "(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 @app.route("agents")

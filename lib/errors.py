@@ -4,6 +4,7 @@ GatewayError                        500 internal_error
 ├── InvalidRequest                  400 invalid_request
 │   ├── PayloadTooLarge             413 payload_too_large
 │   ├── UnsupportedMediaType        415 unsupported_media_type
+│   ├── NotAcceptable               406 not_acceptable
 │   ├── MethodNotAllowed            405 method_not_allowed
 │   ├── NotFound                    404 not_found
 │   ├── AgentUnknown                404 agent_unknown
@@ -13,6 +14,7 @@ GatewayError                        500 internal_error
 │   ├── TokenInvalid                    token_invalid
 │   ├── TokenExpired                    token_expired
 │   ├── SessionExpired                  session_expired
+│   │   └── SessionForged               session_expired
 │   ├── ReauthRequired                  reauth_required
 │   └── StepUpRequired                  step_up_required
 ├── Forbidden                       403
@@ -103,6 +105,15 @@ class UnsupportedMediaType(InvalidRequest):
     default_detail = "Send the body as application/json in UTF-8, without a content encoding."
 
 
+class NotAcceptable(InvalidRequest):
+    """The reply has no form that the caller takes."""
+
+    status = 406
+    code = "not_acceptable"
+    title = "No form of the reply is acceptable"
+    default_detail = "The endpoint has no media type that `Accept` takes."
+
+
 class MethodNotAllowed(InvalidRequest):
     """The path exists, the method does not; `allowed` becomes the `Allow` header."""
 
@@ -179,6 +190,10 @@ class SessionExpired(Unauthenticated):
     code = "session_expired"
     title = "The session has ended"
     default_detail = "Sign in again."
+
+
+class SessionForged(SessionExpired):
+    """The session cookie was not made here: no session was ever behind it."""
 
 
 class ReauthRequired(Unauthenticated):

@@ -1,255 +1,52 @@
-"""The composition root: the one place that knows how the parts fit together.
-
-Each part is made when it is first used, once, so that an import or a health check loads nothing heavy; its module is
-imported there too. A gateway whose settings are wrong can still be made and asked whether it is alive: the parts that
-need settings raise `NotReady`, and the log lists every problem, once.
-"""
+"""What the gateway does: its parts together, for the endpoints and timers, which know nothing else."""
 
 import logging
-import ssl
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lib import telemetry
-from lib.agents.registry import AgentRegistry
-from lib.errors import GatewayError, NotReady
-from lib.readiness import Readiness
-from lib.settings import AgentSettings, Settings, SettingsInvalid
-from lib.web.serve import Site
+from lib.errors import GatewayError, SessionForged, TokenInvalid, TooManyFailures
+from lib.parts import Parts
+from lib.settings import AgentSettings
+from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
-    import httpx
-    from azure.core.credentials_async import AsyncTokenCredential
-
-    from lib.agents.answer import Answer
-    from lib.agents.data_agent import DataAgent
     from lib.agents.question import Question
-    from lib.identity.entra import EntraClient
-    from lib.identity.flows import Flows
+    from lib.answers.questions import Given
     from lib.identity.graph import Profile
-    from lib.identity.on_behalf_of import OnBehalfOf
     from lib.identity.principal import Principal
-    from lib.identity.revocation import Revocations
-    from lib.identity.sessions import Sessions
-    from lib.identity.sign_in import SignIn
-    from lib.identity.signing_keys import SigningKeys
-    from lib.identity.tokens import TokenValidator
-    from lib.storage.key_vault import KeyVault
-    from lib.storage.row_keys import RowKeys
-    from lib.storage.sealing import Sealer
-    from lib.storage.tables import Tables
     from lib.traffic.deadline import Deadline
     from lib.web.request import Request
 
 SWEPT_TABLES = ("sessions", "sids", "flows", "principals")
 SWEEP_SECONDS = 60
-READERS = 2
 
 _log = logging.getLogger(__name__)
 
 
-class Gateway:
-    """Every part of the gateway, made from `environ` on first use."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._invalid = False
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings. Raises `NotReady` where they are refused."""
-        if self._invalid:
-            raise NotReady
-        telemetry.configure_logging("INFO")
-        try:
-            settings = Settings.read(self._environ)
-        except SettingsInvalid as refusal:
-            self._invalid = True
-            for problem in refusal.problems:
-                _log.critical("a setting is wrong", extra={"problem": problem})
-            raise NotReady from refusal
-        telemetry.configure_logging(settings.log_level)
-        for agent in settings.agents.values():
-            if agent.address.translated:
-                _log.warning(
-                    "an agent's address has an older form: set the one used here",
-                    extra={"agent": agent.name, "address": agent.address.url},
-                )
-        return settings
-
-    @property
-    def site(self) -> Site:
-        """What the boundary has to know; nothing at all while the settings are wrong."""
-        try:
-            return self._site
-        except NotReady:
-            return Site()
-
-    @cached_property
-    def _site(self) -> Site:
-        settings = self.settings
-        authorize = f"{settings.entra_authority_host}/{settings.tenant_id}/oauth2/v2.0/authorize"
-        return Site(settings.allowed_origins | {settings.public_base_url}, authorize)
-
-    @cached_property
-    def http(self) -> "httpx.AsyncClient":
-        """The one pool of connections to Fabric, Entra's keys and Graph. Redirects and proxies are never followed."""
-        import httpx
-
-        return httpx.AsyncClient(
-            follow_redirects=False,
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # else one person's would go with the next's
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32),
-        )
-
-    @cached_property
-    def azure_credential(self) -> "AsyncTokenCredential":
-        """What Azure's own services know the gateway by."""
-        from lib.identity.credentials import azure_credential
-
-        return azure_credential(self.settings, self.settings.managed_identity_client_id)
-
-    @cached_property
-    def key_vault(self) -> "KeyVault":
-        """The secrets of the gateway."""
-        from lib.storage.key_vault import KeyVault
-
-        return KeyVault(self.settings.key_vault_url, self.azure_credential)
-
-    @cached_property
-    def tables(self) -> "Tables":
-        """Shared state."""
-        from lib.identity.credentials import azure_credential
-        from lib.storage.tables import Tables
-
-        state = self.settings.state_storage
-        if state.connection_string:
-            return Tables(state)
-        return Tables(state, azure_credential(self.settings, state.managed_identity_client_id))
-
-    @cached_property
-    def sealer(self) -> "Sealer":
-        """What makes records unreadable for everybody else."""
-        from lib.storage.sealing import KeyRing, Sealer
-
-        return Sealer(KeyRing(self.key_vault))
-
-    @cached_property
-    def row_keys(self) -> "RowKeys":
-        """What rows are named by."""
-        from lib.storage.row_keys import RowKeys
-
-        return RowKeys(self.key_vault)
-
-    @cached_property
-    def revocations(self) -> "Revocations":
-        """From when on tokens and sessions count."""
-        from lib.identity.revocation import Revocations
-
-        return Revocations(self.tables, self.row_keys)
-
-    @cached_property
-    def flows(self) -> "Flows":
-        """Sign-ins under way."""
-        from lib.identity.flows import Flows
-
-        return Flows(self.sealer, self.tables, self.row_keys)
-
-    @cached_property
-    def sessions(self) -> "Sessions":
-        """The sessions of people who signed in."""
-        from lib.identity.sessions import Sessions
-
-        return Sessions(
-            self.tables,
-            self.sealer,
-            self.row_keys,
-            idle_seconds=self.settings.session_idle_seconds,
-            absolute_seconds=self.settings.session_absolute_seconds,
-        )
-
-    @cached_property
-    def signing_keys(self) -> "SigningKeys":
-        """Entra's public keys."""
-        from lib.identity.signing_keys import SigningKeys
-
-        return SigningKeys(self.http, self.settings.entra_authority_host, self.settings.allowed_tenants)
-
-    @cached_property
-    def token_validator(self) -> "TokenValidator":
-        """Decides which tokens count."""
-        from lib.identity.tokens import TokenValidator
-
-        return TokenValidator(self.settings, self.signing_keys)
-
-    @cached_property
-    def entra(self) -> "EntraClient":
-        """The token endpoint, as the gateway's own application."""
-        from lib.identity.credentials import ClientCredential
-        from lib.identity.entra import EntraClient
-
-        credential = ClientCredential(self.settings, self.azure_credential, self.key_vault)
-        return EntraClient(self.settings, credential)
-
-    @cached_property
-    def on_behalf_of(self) -> "OnBehalfOf":
-        """Tokens for Fabric and Graph on a person's behalf."""
-        from lib.identity.on_behalf_of import OnBehalfOf
-
-        return OnBehalfOf(self.entra)
-
-    @cached_property
-    def sign_in(self) -> "SignIn":
-        """Sign-in by redirect."""
-        from lib.identity.sign_in import SignIn
-
-        return SignIn(self.settings, self.entra, self.token_validator)
-
-    @cached_property
-    def agents(self) -> AgentRegistry:
-        """The configured agents by name."""
-        return AgentRegistry(self.settings.agents)
-
-    @cached_property
-    def data_agents(self) -> Mapping[str, "DataAgent"]:
-        """The way to each agent, by name."""
-        from lib.agents.data_agent import DataAgent
-
-        hosts = self.settings.link_hosts
-        readers = ThreadPoolExecutor(READERS, thread_name_prefix="answers")
-        return {
-            name: DataAgent(agent.address, self.http, link_hosts=hosts, readers=readers)
-            for name, agent in self.settings.agents.items()
-        }
-
-    @cached_property
-    def readiness(self) -> Readiness:
-        """Whether the gateway's peers answer."""
-        return Readiness(
-            {
-                "table_storage": lambda: self.tables.ping(),
-                "key_vault": lambda: self.key_vault.ping(),
-                "signing_keys": lambda: self.signing_keys.ping(),
-            },
-            {name: agent.ping for name, agent in self.data_agents.items()},
-        )
+class Gateway(Parts):
+    """The gateway that `environ` describes."""
 
     async def authenticate(self, request: "Request") -> "Principal":
-        """Who sends `request`. Raises an `Unauthenticated` or `Forbidden` error."""
+        """Who sends `request`. Raises an `Unauthenticated` or `Forbidden` error.
+
+        Of one address only the credentials that are not genuine are counted: past the limit they are refused as
+        too many, while everybody else behind that address comes in as before.
+        """
         from lib.identity.auth import authenticate
 
-        return await authenticate(
-            request, self.token_validator, lambda: self.sessions, self.revocations, self.site.origins
-        )
+        try:
+            return await authenticate(
+                request, self.token_validator, lambda: self.sessions, self.revocations, self.site.origins
+            )
+        except (TokenInvalid, SessionForged) as fault:
+            if wait := self.failures.hit(client_address(request, self.settings.front_door_id)):
+                raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000)) from fault
+            raise
 
     async def ask(
         self, principal: "Principal", agent: AgentSettings, question: "Question", deadline: "Deadline"
-    ) -> "Answer":
+    ) -> "Given":
         """The agent's answer, asked under the person's own Fabric token, or the app's where the agent is for that."""
         from lib.agents.transcript import compose
 
@@ -259,7 +56,8 @@ class Gateway:
         else:
             token = partial(self.on_behalf_of.token_for, principal, scope)
         text = compose(question.text, question.history)
-        return await self.data_agents[agent.name].ask(text, token, deadline)
+        fetch = partial(self.data_agents[agent.name].ask, text, token, deadline)
+        return await self.questions.ask(principal, agent.name, text, deadline, fetch)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""

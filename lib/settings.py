@@ -99,6 +99,7 @@ class Settings:
     limit_per_day: int
     limit_in_flight: int
     app_calls_per_minute: int
+    failures_per_minute: int
     max_instances: int
     front_door_id: str
     answer_cache_seconds: int
@@ -140,6 +141,7 @@ class Settings:
             limit_per_day=reader.number("LIMIT_PER_DAY", 300, 1, 1_000_000),
             limit_in_flight=reader.number("LIMIT_IN_FLIGHT", 2, 1, 100),
             app_calls_per_minute=reader.number("APP_CALLS_PER_MINUTE", 100, 1, 6000),
+            failures_per_minute=reader.number("FAILURES_PER_MINUTE", 600, 1, 1_000_000),
             max_instances=reader.number("MAX_INSTANCES", 40, 1, 1000),
             front_door_id=reader.guid("FRONT_DOOR_ID") if reader.get("FRONT_DOOR_ID") else "",
             answer_cache_seconds=reader.number("ANSWER_CACHE_SECONDS", 300, 0, 3600),

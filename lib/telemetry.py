@@ -1,7 +1,8 @@
 """Logs: one JSON object per line, tied together by the trace id of the request they belong to.
 
 A line holds fixed texts, codes, counts and durations. Exceptions are told by their types and the places they passed,
-never by their texts: a library's text may quote a token or a question.
+never by their texts: a library's text may quote a token or a question. Below that rule lies a net: every text, ours or
+a library's, is cut and rid of whatever looks like a credential.
 """
 
 import json
@@ -15,35 +16,48 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The trace id of the request under way, 32 hex digits."""
 
 CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aiohttp", "urllib3", "asyncio")
+LONGEST_TEXT = 2_000
+MOST_ITEMS = 20
+"""Of a list; and of exceptions behind one another."""
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_TOKEN = re.compile(r"eyJ[A-Za-z0-9_.-]{16,}")
-_LONGEST_MESSAGE = 2_000
+_LARGEST_NUMBER = 2**63
+_REMOVED = "[removed]"
+_CREDENTIAL = re.compile(
+    r"eyJ[\w.-]{16,}"  # a JWT, wherever it stands
+    r"|\bBearer\s+[^\s\"',]{8,}"
+    r"|(?:(?<!\w)|(?<=%[0-9a-f]{2}))"  # a parameter of an address or a form, or a member of an object
+    r"(?:code|state|sid|sig|nonce|session_state|code_verifier|__Host-[\w-]{1,40}"
+    r"|\w{0,40}(?:token|assertion|secret|password|hint|AccountKey))"
+    r"(?:=|%3d|\\*['\"]\s*:\s*\\*)['\"]?[^\s&\"]+",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class JsonFormatter(logging.Formatter):
-    """A log record as one JSON object on one line."""
+    """A log record as one JSON object on one line. Never raises: what cannot be told is told by its type."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line. Facts given by `extra` become members of the object."""
+        """The line. Facts given by `extra` become members of the object, except under a name of ours."""
         fields: dict[str, Any] = {
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _TOKEN.sub("[token]", record.getMessage())[:_LONGEST_MESSAGE],
+            "message": _message(record),
         }
         if current := trace_id.get():
             fields["trace_id"] = current
-        fields |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = describe(record.exc_info[1])
-        return json.dumps(fields, default=lambda value: type(value).__name__)
+        extra = {str(_plain(name)): _told(value) for name, value in record.__dict__.items() if name not in _STANDARD}
+        return json.dumps(fields | {name: value for name, value in extra.items() if name not in fields})
 
 
 def describe(fault: BaseException) -> list[str]:
     """The exceptions behind `fault`, outermost first: type and the last places passed, without any text of theirs."""
     told: list[str] = []
     current: BaseException | None = fault
-    while current is not None:
-        frames = traceback.extract_tb(current.__traceback__)[-6:]
+    while current is not None and len(told) < MOST_ITEMS:  # an exception may be its own cause
+        frames = traceback.extract_tb(current.__traceback__, limit=-6)
         places = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
         told.append(f"{type(current).__module__}.{type(current).__qualname__} at {places}")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
@@ -58,3 +72,36 @@ def configure_logging(level: str) -> None:
     logging.getLogger("lib").setLevel(level)
     for name in CHATTY:  # they log addresses and headers below WARNING
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The record's text; without its arguments where they do not fit it, and no text of an object that is none."""
+    if not isinstance(record.msg, str):
+        return type(record.msg).__name__
+    try:
+        return _clean(record.getMessage())
+    except Exception:  # noqa: BLE001  # an argument's own code runs here, and logging would tell of it on stderr
+        return _clean(record.msg)
+
+
+def _told(value: Any) -> Any:
+    """`value` as JSON takes it: texts, numbers, and lists of them; anything else is told by its type."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value[:MOST_ITEMS]]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _clean(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER:  # no NaN is
+        return value
+    return type(value).__name__
+
+
+def _clean(text: str) -> str:
+    """`text` without credentials and lone surrogates, at its usual length."""
+    usual = text[: 2 * LONGEST_TEXT].encode(errors="replace").decode()
+    return _CREDENTIAL.sub(_REMOVED, usual)[:LONGEST_TEXT]

@@ -35,6 +35,8 @@ __all__ = ["FunctionHost", "HostResponse", "load_local_settings", "main"]
 BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 BODY_LIMIT = 104_857_600
 """Bytes; what the host takes where the setting says nothing."""
+CLIENT_ADDRESS = "client-ip"
+"""The header that Azure's front end sets, whatever a client sends (Azure/app-service-linux-docs, headers.md)."""
 SHUTDOWN_SECONDS = 5
 
 _ADMIN = "/admin/functions/"
@@ -106,7 +108,9 @@ class FunctionHost:
         """Answer one HTTP request (ASGI 3)."""
         if scope["type"] != "http":
             raise ValueError(f"the local host speaks HTTP only, not {scope['type']}")
-        headers = wire.headers_of(scope)
+        headers = [pair for pair in wire.headers_of(scope) if pair[0] != CLIENT_ADDRESS]
+        if client := scope.get("client"):
+            headers.append((CLIENT_ADDRESS, f"{client[0]}:{client[1]}"))
         first = dict(reversed(headers))
         try:
             body = await wire.read_body(receive, first.get("content-length"), self._body_limit)

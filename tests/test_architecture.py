@@ -32,11 +32,12 @@ BELOW: dict[str, set[str]] = {
     "web": {"errors", "strict_json", "telemetry"},
     "traffic": {"errors"},
     "readiness": {"traffic"},
-    "storage": {"errors", "settings"},
+    "storage": {"errors", "settings", "traffic"},
+    "limits": {"errors", "storage", "traffic"},
     "agents": {"errors", "settings", "hosts", "traffic"},
     "identity": {"errors", "settings", "environ", "strict_json", "storage", "traffic", "web"},
-    "answers": {"errors", "storage", "traffic"},
-    "gateway": {
+    "answers": {"errors", "storage", "traffic", "limits", "agents", "identity"},
+    "parts": {
         "errors",
         "settings",
         "telemetry",
@@ -44,20 +45,22 @@ BELOW: dict[str, set[str]] = {
         "traffic",
         "readiness",
         "storage",
+        "limits",
         "agents",
         "identity",
         "answers",
     },
-    "endpoints": {"errors", "environ", "gateway", "web", "traffic", "agents", "identity"},
+    "gateway": {"parts", "errors", "settings", "web", "agents", "answers", "identity", "traffic"},
+    "endpoints": {"errors", "environ", "gateway", "web", "traffic", "agents", "identity", "answers"},
 }
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 
 PARTS = {
-    "AgentRegistry", "AsyncClient", "ClientCredential", "DataAgent", "EntraClient", "Flows", "KeyRing", "KeyVault",
-    "OnBehalfOf", "Readiness", "Revocations", "RowKeys", "Sealer", "Sessions", "SignIn", "SigningKeys", "Tables",
-    "TokenValidator",
+    "AgentRegistry", "AnswerCache", "AsyncClient", "ClientCredential", "DataAgent", "EntraClient", "Flows", "KeyRing",
+    "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys", "SafeShare",
+    "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables", "TokenValidator",
 }  # fmt: skip
-"""What is made once, by the gateway."""
+"""What is made once."""
 
 BANNED_NAMES = {"utils", "util", "helpers", "common", "models", "misc"}
 
@@ -142,11 +145,11 @@ def test_no_room_may_know_what_it_does_not_need() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_the_gateway_makes_the_parts(path: Path) -> None:
+def test_parts_are_made_in_one_place(path: Path) -> None:
     """A part that somebody else makes would be a second one, with a memory and connections of its own."""
     calls = (node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
     made = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls} & PARTS
-    assert name_of(path) == "lib/gateway.py" or made == set()
+    assert name_of(path) == "lib/parts.py" or made == set()
 
 
 def test_only_the_settings_read_the_environment() -> None:

@@ -1,11 +1,16 @@
 """The step between the host's types and ours, as the runtime takes it."""
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import azure.functions as func
+import pytest
 from azure.functions.http import HttpResponseConverter
+from hypothesis import given
+from hypothesis import strategies as st
 
 import function_app
 from lib.web.cookies import set_cookie
@@ -14,6 +19,69 @@ from lib.web.serve import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from http.cookies import SimpleCookie
+
+
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def trace_id(traceparent: str | None) -> str:
+    """The trace id of a request that came with this `traceparent`."""
+    context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=traceparent))
+    request = func.HttpRequest("GET", "https://x.example/api/health", body=b"")
+    return function_app._request(request, cast("func.Context", context)).trace_id
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        f"00-{TRACE_ID}-{PARENT_ID}-00",
+        f"00-{TRACE_ID}-{PARENT_ID}-01",
+        f"01-{TRACE_ID}-{PARENT_ID}-ff",
+        f"cc-{TRACE_ID}-{PARENT_ID}-01-what the future brings",
+    ],
+)
+def test_a_callers_trace_goes_on(traceparent: str) -> None:
+    """Of a later version what is known of it counts (W3C Trace Context, section 3.2.4)."""
+    assert trace_id(traceparent) == TRACE_ID
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        None,
+        "",
+        TRACE_ID,
+        f"ff-{TRACE_ID}-{PARENT_ID}-01",
+        f"00-{'0' * 32}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID.upper()}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-{PARENT_ID.upper()}-01",
+        f"00-{TRACE_ID}-{PARENT_ID}-1",
+        f"00-{TRACE_ID}-{PARENT_ID}-0A",
+        f"00-{TRACE_ID}-{PARENT_ID}-01-more",
+        f"00-{TRACE_ID}-{PARENT_ID}-01-",
+        f"01-{TRACE_ID}-{PARENT_ID}-01more",
+        f"01-{TRACE_ID}-{PARENT_ID}-01-a\nb",
+        f"00-{TRACE_ID}-{PARENT_ID}-01\n",
+        f" 00-{TRACE_ID}-{PARENT_ID}-01",
+        f"00-{TRACE_ID[:-1]}٣-{PARENT_ID}-01",
+        f"00-{TRACE_ID}x-{PARENT_ID}-01",
+    ],
+    ids=ascii,
+)
+def test_a_trace_that_breaks_the_standard_is_not_gone_on_with(traceparent: str | None) -> None:
+    """Then the request begins a trace of its own (W3C Trace Context, section 3.2)."""
+    found = trace_id(traceparent)
+    assert re.fullmatch("[0-9a-f]{32}", found)
+    assert found not in {TRACE_ID, "0" * 32}
+
+
+@given(st.text() | st.from_regex("[0-9a-fA-F]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.?", fullmatch=True))
+def test_a_trace_id_is_32_hex_digits_whatever_comes(traceparent: str) -> None:
+    """It goes into headers and logs as it is."""
+    found = trace_id(traceparent)
+    assert re.fullmatch("[0-9a-f]{32}", found)
+    assert found != "0" * 32
 
 
 def test_cookies_leave_as_the_runtime_wants_them_and_without_a_domain() -> None:

@@ -56,7 +56,8 @@ class DataAgent:
     """One published data agent. A token goes to its address and nowhere else; redirects are not followed.
 
     What discovery finds belongs to the agent, not to the caller, so it is kept for `discovery_ttl` seconds and shared,
-    unless the agent opens a session, which is the caller's own. Times are read from `now`. Answers are read in the
+    unless the agent opens a session, which is the caller's own. `charge` is awaited before each call that brings a
+    token, and may refuse it. Times are read from `now`. Answers are read in the
     threads of `readers`.
     """
 
@@ -67,6 +68,7 @@ class DataAgent:
         *,
         link_hosts: frozenset[str] = frozenset(),
         readers: Executor | None = None,
+        charge: Callable[[], Awaitable[None]] | None = None,
         discovery_ttl: float = 600,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -75,6 +77,7 @@ class DataAgent:
         self._http = http
         self._link_hosts = link_hosts
         self._readers = readers
+        self._charge = charge
         self._discovery_ttl = discovery_ttl
         self._now = now
         self._retry = partial(retry, sleep=sleep)
@@ -188,6 +191,8 @@ class DataAgent:
         self, build: Callable[[str], mcp.Call], read: Callable[[mcp.Reply], T], bearer: str | None, deadline: Deadline
     ) -> T:
         """Sends what `build` makes with a fresh id, and reads the reply."""
+        if bearer and self._charge:
+            await self._charge()
         call = build(str(uuid.uuid4()))
         try:
             reply = await self._send(call, bearer, deadline)

@@ -2,22 +2,27 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text
-from lib.errors import InvalidRequest
+from lib.agents.spreadsheet import write_csv
+from lib.errors import InvalidRequest, NotAcceptable
 from lib.gateway import Gateway
 from lib.traffic.deadline import Deadline
+from lib.web.accept import acceptable
 from lib.web.bodies import json_object
 from lib.web.request import Request
 from lib.web.response import Response, json_response
 
 if TYPE_CHECKING:
-    from lib.agents.answer import Answer
+    from lib.answers.questions import Given
 
+JSON = "application/json"
+CSV = "text/csv"
 MAX_ERRORS = 20
 _REASONS = {
     "missing": "is required",
@@ -53,12 +58,13 @@ async def ask(gateway: Gateway, request: Request) -> Response:
     """Asks the agent on the caller's behalf and waits for the answer until the deadline."""
     deadline = Deadline.after(gateway.settings.query_deadline_seconds)
     began = time.perf_counter()
+    media_types = acceptable(request.header("accept"), (JSON, CSV))
     principal = await gateway.authenticate(request)
     question = parse(request)
     agent = gateway.agents.choose(question.agent, principal.kind)
-    answer = await gateway.ask(principal, agent, question, deadline)
+    given = await gateway.ask(principal, agent, question, deadline)
     milliseconds = round((time.perf_counter() - began) * 1000)
-    return json_response(answered(agent.name, answer, milliseconds))
+    return reply(media_types, agent.name, given, milliseconds)
 
 
 def parse(request: Request) -> Question:
@@ -78,13 +84,30 @@ def parse(request: Request) -> Question:
     return Question(accepted_text("question", body.question), body.agent, tuple(turns))
 
 
-def answered(agent: str, answer: "Answer", milliseconds: int) -> dict[str, Any]:
-    """The reply's body for an answer that has just been fetched."""
+def reply(media_types: Sequence[str], agent: str, given: "Given", milliseconds: int) -> Response:
+    """The answer as the first of `media_types` that can hold it: JSON holds any, CSV its first table.
+
+    Raises `NotAcceptable` where that is none of them.
+    """
+    for media_type in media_types:
+        if media_type == JSON:
+            return json_response(answered(agent, given, milliseconds), headers=given.limits)
+        if given.answer.tables:
+            content_type, disposition = f"{CSV}; charset=utf-8", 'attachment; filename="answer.csv"'
+            headers = (("Content-Type", content_type), ("Content-Disposition", disposition), *given.limits)
+            return Response(200, write_csv(given.answer.tables[0]).encode(), headers)
+    refusal = NotAcceptable(f"The answer has no table, and so no form as {CSV}: take {JSON} too.")
+    refusal.headers = given.limits
+    raise refusal
+
+
+def answered(agent: str, given: "Given", milliseconds: int) -> dict[str, Any]:
+    """The reply's body."""
     return {
         "id": secrets.token_hex(16),
         "agent": agent,
-        "answer": asdict(answer),
-        "cached": {"hit": False, "age": 0, "stale": False},
+        "answer": asdict(given.answer),
+        "cached": {"hit": given.age is not None, "age": given.age or 0, "stale": False},
         "timing": {"total_ms": milliseconds},
     }
 

@@ -42,7 +42,8 @@ class Principal:
     """A person or an app of a tenant. Identity is (tenant id, object id), never a name or an address.
 
     `name` and `username` are for display alone. `expires_at` (seconds since the epoch) is when the token or the
-    session behind this request ends. `grant` is what Fabric tokens are got with; an app has none.
+    session behind this request ends. `grant` is what Fabric tokens are got with; an app has none. `acrs` are the
+    authentication contexts that the token proves.
     """
 
     tenant_id: str = field(repr=False)
@@ -54,6 +55,7 @@ class Principal:
     name: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
     roles: frozenset[str] = frozenset()
+    acrs: frozenset[str] = frozenset()
 
     def require(self, role: str) -> None:
         """Raises `InsufficientScope` for a principal without the app role `role`."""

@@ -13,6 +13,8 @@ from typing import Any
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict
 
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = 500
 CALL_SECONDS = 6
 """The longest one call may take, with its token, its repeat and whatever wait the service asks for."""
 
@@ -34,15 +36,23 @@ ONCE_MORE: dict[str, Any] = {"retry_total": 1}
 """Keyword arguments for a call that may be repeated: it only reads, or doing it twice is as good as once."""
 
 
+class ServiceDown(StateUnavailable):
+    """The service does not answer, or fails: the next call would fare no better."""
+
+
 @asynccontextmanager
 async def one_call(**facts: str) -> AsyncIterator[None]:
-    """Bounds one call to a service and turns each failure into `StateUnavailable`; `facts` go to the log with it."""
+    """Bounds one call to a service and turns each failure into `StateUnavailable`; `facts` go to the log with it.
+
+    It is a `ServiceDown` where it is none of the call's own.
+    """
     try:
         async with asyncio.timeout(CALL_SECONDS):
             yield
     except (StateUnavailable, Conflict):
         raise
     except Exception as fault:  # the SDK makes anything at all of an odd reply
-        told = {"fault": type(fault).__name__, "status": getattr(fault, "status_code", None)}
-        _log.warning("a call to Azure failed", extra=told | facts)
-        raise StateUnavailable from fault
+        status = getattr(fault, "status_code", None)
+        _log.warning("a call to Azure failed", extra={"fault": type(fault).__name__, "status": status} | facts)
+        is_down = status is None or status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS
+        raise (ServiceDown if is_down else StateUnavailable) from fault

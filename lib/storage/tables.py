@@ -4,9 +4,13 @@ There is no upsert, on purpose: a late write by somebody who does not know that 
 and with it a session after its logout. Reads and deletes are repeated once; inserts and updates never: where only the
 reply to the first was lost, the second would meet the first one's row and report a conflict that is none. Such a
 write ends in `StateUnavailable`, and whether it counted is not known: who needs to know reads the row again.
+
+While the account is away (its circuit is open) calls are refused without being made.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +19,11 @@ from azure.core.exceptions import HttpResponseError
 from azure.data.tables.aio import TableServiceClient
 
 from lib.errors import StateUnavailable
-from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, one_call
+from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, ServiceDown, one_call
 from lib.storage.properties import Value, to_properties, to_values
 from lib.storage.rows import Conflict, Row
+from lib.storage.server_clock import ServerClock
+from lib.traffic.circuit import Circuit, CircuitOpen
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -31,19 +37,37 @@ _CHANGED = 412
 
 
 class Tables:
-    """The tables of one storage account. Whatever fails without a name of its own here is `StateUnavailable`."""
+    """The tables of one storage account. Whatever fails without a name of its own here is `StateUnavailable`.
 
-    def __init__(self, state: "StateStorage", credential: "AsyncTokenCredential | None" = None) -> None:
+    `clock` is what time it is there.
+    """
+
+    def __init__(
+        self,
+        state: "StateStorage",
+        credential: "AsyncTokenCredential | None" = None,
+        *,
+        circuit: Circuit | None = None,
+        clock: ServerClock | None = None,
+    ) -> None:
         """The key in a connection string counts where there is one (Azurite alone), else `credential`."""
+        self._circuit = circuit or Circuit("table_storage")
+        self.clock = clock or ServerClock()
+        options = OPTIONS | {"raw_response_hook": self._hear}
         if state.connection_string:
-            self._service = TableServiceClient.from_connection_string(state.connection_string, **OPTIONS)
+            self._service = TableServiceClient.from_connection_string(state.connection_string, **options)
         else:
-            self._service = TableServiceClient(state.table_url, credential=credential, **OPTIONS)
+            self._service = TableServiceClient(state.table_url, credential=credential, **options)
         self._clients: dict[str, TableClient] = {}
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when the account is away, by the monotonic clock; None while it is not, whatever one call met."""
+        return self._circuit.away_since
 
     async def read(self, table: str, partition: str, key: str) -> Row | None:
         """The row, or None where there is none."""
-        async with one_call(table=table):
+        async with self._call(table):
             try:
                 return _row(await self._client(table).get_entity(partition, key, **ONCE_MORE))
             except HttpResponseError as fault:
@@ -56,7 +80,7 @@ class Tables:
         entity = {"PartitionKey": partition, "RowKey": key, **to_properties(values)}
         etag = await self._insert(table, entity)
         if etag is None:
-            async with one_call(table=table):
+            async with self._call(table):
                 await self._service.create_table_if_not_exists(table)
             etag = await self._insert(table, entity)
         if etag is None:
@@ -69,7 +93,7 @@ class Tables:
         Raises `Conflict` where the row was changed or deleted since it was read.
         """
         entity = {"PartitionKey": row.partition, "RowKey": row.key, **to_properties(changes, row.values)}
-        async with one_call(table=table):
+        async with self._call(table):
             try:
                 reply = await self._client(table).update_entity(
                     entity, etag=row.etag, match_condition=MatchConditions.IfNotModified
@@ -83,7 +107,7 @@ class Tables:
     async def delete(self, table: str, partition: str, key: str, *, etag: str | None = None) -> None:
         """Deletes the row where there is one. With an `etag` raises `Conflict` where it was changed since."""
         match = MatchConditions.IfNotModified if etag else None
-        async with one_call(table=table):
+        async with self._call(table):
             try:
                 await self._client(table).delete_entity(partition, key, etag=etag, match_condition=match, **ONCE_MORE)
             except HttpResponseError as fault:
@@ -113,6 +137,20 @@ class Tables:
         """Closes the connections."""
         await self._service.close()
 
+    @asynccontextmanager
+    async def _call(self, table: str) -> AsyncIterator[None]:
+        """Bounds one call, where the circuit lets it be made."""
+        try:
+            with self._circuit.attempt(ServiceDown):
+                async with one_call(table=table):
+                    yield
+        except CircuitOpen as fault:
+            raise StateUnavailable(retry_after=math.ceil(fault.retry_after)) from fault
+
+    def _hear(self, reply: Any) -> None:
+        """What the SDK calls with each reply, errors too."""
+        self.clock.hear(reply.http_response.headers.get("Date", ""))
+
     def _client(self, table: str) -> "TableClient":
         if table not in self._clients:
             self._clients[table] = self._service.get_table_client(table)
@@ -120,7 +158,7 @@ class Tables:
 
     async def _insert(self, table: str, entity: Mapping[str, Any]) -> str | None:
         """The new row's etag, or None where the table is missing."""
-        async with one_call(table=table):
+        async with self._call(table):
             try:
                 reply = await self._client(table).create_entity(entity, response_preference="return-no-content")
             except HttpResponseError as fault:
@@ -135,7 +173,7 @@ class Tables:
     async def _pages(self, table: str, query: str, **options: Any) -> AsyncGenerator[list[Row]]:
         pages = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page()
         while True:
-            async with one_call(table=table):
+            async with self._call(table):
                 try:
                     page = await anext(pages, None)
                     rows = None if page is None else [_row(entity) async for entity in page]

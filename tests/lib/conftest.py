@@ -93,11 +93,16 @@ def front(front_server: tuple[Front, Server]) -> Iterator[Front]:
 
 
 @pytest.fixture
-async def fronted(azurite: Azurite, front_server: tuple[Front, Server], front: Front) -> AsyncIterator[Tables]:
-    """Azurite's tables, reached through the front."""
+def fronted_state(azurite: Azurite, front_server: tuple[Front, Server]) -> StateStorage:
+    """Where Azurite is reached through the front."""
     account = azurite.connection_string.partition("TableEndpoint=")[0]
-    endpoint = f"{front_server[1].url}/devstoreaccount1"
-    opened = Tables(StateStorage(connection_string=f"{account}TableEndpoint={endpoint}"))
+    return StateStorage(connection_string=f"{account}TableEndpoint={front_server[1].url}/devstoreaccount1")
+
+
+@pytest.fixture
+async def fronted(fronted_state: StateStorage, front: Front) -> AsyncIterator[Tables]:
+    """Azurite's tables, reached through the front."""
+    opened = Tables(fronted_state)
     yield opened
     await opened.close()
     assert not front.planned, "a fault was planned that nothing met"

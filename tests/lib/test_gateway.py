@@ -38,7 +38,7 @@ def test_wrong_settings_are_told_once_and_leave_a_gateway_that_is_not_ready(capl
             assert gateway.site == Site()
             with pytest.raises(NotReady):
                 _ = gateway.agents
-    told = [record.problem for record in caplog.records if record.name == "lib.gateway"]  # type: ignore[attr-defined]
+    told = [record.problem for record in caplog.records if record.name == "lib.parts"]  # type: ignore[attr-defined]
     assert len(told) == len(set(told)) >= 5
     assert any(line.startswith("TENANT_ID") for line in told)
 
@@ -65,7 +65,7 @@ def test_an_old_address_of_an_agent_is_translated_with_a_warning(caplog: pytest.
     with caplog.at_level(logging.WARNING):
         gateway = Gateway(PRODUCTION | {"DATA_AGENT_URL": old})
         assert gateway.settings.agents["default"].address.url == PRODUCTION["DATA_AGENT_URL"]
-    (record,) = (record for record in caplog.records if record.name == "lib.gateway")
+    (record,) = (record for record in caplog.records if record.name == "lib.parts")
     assert record.agent == "default"  # type: ignore[attr-defined]
 
 

@@ -2,16 +2,30 @@
 
 import json
 import logging
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lib import telemetry
-from lib.telemetry import JsonFormatter, configure_logging, describe
+from lib.telemetry import LONGEST_TEXT, MOST_ITEMS, JsonFormatter, configure_logging, describe
 
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
 
-def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+def record(message: object, *args: object, **extra: object) -> logging.LogRecord:
     """A record as a logger would make it."""
     return logging.getLogger("lib.test").makeRecord("lib.test", logging.INFO, "f", 1, message, args, None, extra=extra)
+
+
+def written(message: object, *args: object, **extra: object) -> dict[str, Any]:
+    """The line of such a record, read again; that it is one line in ASCII is checked on the way."""
+    line = JsonFormatter().format(record(message, *args, **extra))
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    value: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)
+    return value
 
 
 def test_a_line_is_one_json_object_with_its_facts() -> None:
@@ -29,20 +43,161 @@ def test_a_line_is_one_json_object_with_its_facts() -> None:
     }
 
 
-def test_a_line_stays_one_line_whatever_is_logged() -> None:
-    """Nobody can forge a second line by a line break or a line separator."""
-    line = JsonFormatter().format(record("a\r\nb\u2028c", value="d\ne"))
-    assert len(line.splitlines()) == 1
+@pytest.mark.parametrize(
+    "end",
+    ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029", "\x1b[2J", "\x9b2J"],
+    ids=ascii,
+)
+def test_a_line_stays_one_line_whatever_is_logged(end: str) -> None:
+    """Nobody can forge a second line, or speak to a terminal: neither in a text nor in a fact or its name."""
+    told = written(f"a{end}b %s", f"c{end}d", value=f"e{end}f", values=[end], **{f"g{end}h": 1})
+    assert (told["message"], told["value"], told["values"]) == (f"a{end}b c{end}d", f"e{end}f", [end])
+    assert told[f"g{end}h"] == 1
 
 
-def test_a_token_in_a_message_is_cut_out() -> None:
-    """A net below the rule that nothing logs tokens: libraries write messages too."""
-    assert TOKEN not in JsonFormatter().format(record(f"sent {TOKEN} away"))
+def test_a_lone_surrogate_is_a_question_mark() -> None:
+    """Half a character is text that strict readers of JSON refuse, and the whole line with it."""
+    told = written("a\ud800b", value="\udfff", **{"c\ud800": 1})
+    assert (told["message"], told["value"], told["c?"]) == ("a?b", "?", 1)
 
 
-def test_a_value_that_is_not_json_is_told_by_its_type() -> None:
-    """An object's text might hold anything."""
-    assert json.loads(JsonFormatter().format(record("x", value=object())))["value"] == "object"
+def test_what_is_too_long_is_cut() -> None:
+    """A text is cut, a list is cut, and a number past all bounds is told by its type."""
+    told = written("x" * 1_000_000, text="y" * 1_000_000, items=["z" * 5_000] * 1_000, number=10**5_000, real=1e300)
+    assert (len(told["message"]), len(told["text"])) == (LONGEST_TEXT, LONGEST_TEXT)
+    assert [len(item) for item in told["items"]] == [LONGEST_TEXT] * MOST_ITEMS
+    assert (told["number"], told["real"]) == ("int", "float")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, None),
+        (True, True),
+        (-7, -7),
+        (1.5, 1.5),
+        (("a", 1), ["a", 1]),
+        (float("nan"), "float"),
+        (float("-inf"), "float"),
+        (b"bytes", "bytes"),
+        ({"a": 1}, "dict"),
+        ([["a"]], ["list"]),
+        (object(), "object"),
+        (ValueError(TOKEN), "ValueError"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_fact_is_a_text_a_number_or_a_list_of_them(value: object, told: object) -> None:
+    """Anything else is told by its type: an object's text might hold anything."""
+    assert written("x", value=value)["value"] == told
+
+
+def test_a_value_that_holds_itself_is_told() -> None:
+    """There is no end to follow it to."""
+    endless: list[object] = ["a"]
+    endless.append(endless)
+    assert written("x", value=endless)["value"] == ["a", "list"]
+
+
+def test_a_fact_may_have_any_name() -> None:
+    """A name that is no text becomes one, and a name of ours stays ours."""
+    made = record("served", status=200, level="forged", logger="forged", exception="forged")
+    names: dict[Any, str] = {1: "a", (2, 3): "b"}
+    made.__dict__.update(names)
+    told = json.loads(JsonFormatter().format(made))
+    assert (told["1"], told["tuple"], told["status"]) == ("a", "b", 200)
+    assert (told["level"], told["logger"]) == ("info", "lib.test")
+
+
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [("%d items", ("x",)), ("%s", ()), ("%s and %s", ("x",)), ("%(name)s", ({"x": 1},)), ("%", (1,))],
+)
+def test_arguments_that_do_not_fit_are_left_out(message: str, args: tuple[object, ...]) -> None:
+    """A record that cannot be put together is told without them; logging itself would print them, as they are."""
+    assert written(message, *args)["message"] == message
+
+
+class Unspeakable:
+    """An object that fails to tell itself."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(TOKEN)
+
+    __repr__ = __str__
+
+
+def test_an_argument_that_fails_to_tell_itself_is_left_out() -> None:
+    """Its failure is not ours, nor is its text."""
+    assert written("a %s", Unspeakable())["message"] == "a %s"
+    assert written("a %s", "b", value=Unspeakable())["value"] == "Unspeakable"
+
+
+@pytest.mark.parametrize("message", [ValueError(TOKEN), Unspeakable(), {"code": "x"}, b"x", None])
+def test_a_message_that_is_no_text_is_told_by_its_type(message: object) -> None:
+    """Libraries log their exceptions so, and those quote what they like."""
+    assert written(message)["message"] == type(message).__name__
+
+
+SECRET = "Zx.9_-~!*'()Qw"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"sent {TOKEN} away",
+        f"Authorization: Bearer {SECRET}",
+        f"{{'Authorization': 'bearer {SECRET}'}}",
+        f"GET https://x.example/api/login/callback?code={SECRET}&state={SECRET}",
+        f"https://x.example/?a=1&sid={SECRET}#top",
+        f"https://x.table.core.windows.net/t?sv=2024&sig={SECRET}",
+        f"grant_type=refresh_token&refresh_token={SECRET}",
+        f"CODE={SECRET}",
+        f"client_assertion={SECRET}&client_secret={SECRET}",
+        f"to https%3A%2F%2Fx.example%3Fcode%3D{SECRET}%26state%3D{SECRET}",
+        f"b'code={SECRET}'",
+        f"{{'code': '{SECRET}', 'state': '{SECRET}'}}",
+        json.dumps({"access_token": SECRET, "expires_in": 3600}),
+        json.dumps(json.dumps({"refresh_token": SECRET})),
+        f"Cookie: __Host-session={SECRET}; __Host-flow-0a1b2c3d={SECRET}",
+        f"AccountName=x;AccountKey={SECRET};",
+    ],
+)
+def test_a_credential_in_any_text_is_cut_out(text: str) -> None:
+    """A net below the rule that nothing logs any: libraries write messages too."""
+    assert written(text)["message"] != text
+    for told in (written(text), written("%s", text), written("x", value=text), written("x", value=[text])):
+        assert not [secret for secret in (TOKEN, SECRET) if secret in json.dumps(told)]
+
+
+NAMES = st.sampled_from(["code", "state", "sid", "sig", "refresh_token", "id_token_hint", "nonce", "client_assertion"])
+VALUES = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters='&"'), min_size=12)
+
+
+@given(st.text(), st.sampled_from("?& ;('"), NAMES, VALUES, st.text())
+@example("x" * (LONGEST_TEXT - 8), "?", "code", "0123456789abcdef", "")
+def test_no_parameter_of_an_address_gets_out(before: str, mark: str, name: str, value: str, behind: str) -> None:
+    """Wherever in a text it stands, and wherever the text is cut."""
+    told = written(f"{before}{mark}{name}={value}&{behind}")["message"]
+    assert value not in told or value in before or value in behind
+    assert "0123" not in told or "0123" in before or "0123" in behind
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a request failed", "status code 500", "the token has expired", "status_code=500", "bearer", "state: open", "a=b"],
+)
+def test_usual_words_stay(text: str) -> None:
+    """What is cut out is a value that is named as a credential, no word about one."""
+    assert written(text)["message"] == text
+
+
+@given(
+    st.text(), st.lists(st.text() | st.integers() | st.floats() | st.binary()), st.dictionaries(st.text(), st.none())
+)
+def test_any_record_is_one_line_of_json(message: str, args: list[object], extra: dict[str, None]) -> None:
+    """Whatever is in it; and formatting never fails."""
+    assert isinstance(written(message, *args, **{f"x{name}": value for name, value in extra.items()})["message"], str)
 
 
 def test_an_exception_is_told_by_type_and_place_alone() -> None:
@@ -73,6 +228,13 @@ def test_a_suppressed_context_is_not_told() -> None:
             raise ValueError(TOKEN) from None
     except ValueError as fault:
         assert len(describe(fault)) == 1
+
+
+def test_an_exception_that_is_its_own_cause_is_told_a_few_times() -> None:
+    """Such a chain has no end."""
+    fault = ValueError("x")
+    fault.__cause__ = fault
+    assert len(describe(fault)) == MOST_ITEMS
 
 
 def test_the_hosts_handlers_get_the_json_form_and_chatty_libraries_are_hushed() -> None:

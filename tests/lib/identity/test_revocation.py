@@ -7,10 +7,10 @@ import pytest
 from starlette.responses import Response
 
 from lib.errors import StateUnavailable
-from lib.identity import revocation
-from lib.identity.revocation import FRESH_SECONDS, KEPT_SECONDS, OUTAGE_SECONDS, ROW, TABLE, Revocations
+from lib.identity.revocation import FRESH_SECONDS, KEPT_SECONDS, OUTAGE_SECONDS, Revocations
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
+from lib.storage.standings import ROW, TABLE, Standings
 from lib.storage.tables import Tables
 from tests.clock import Clock
 from tests.lib.storage.front import Front
@@ -29,13 +29,13 @@ def keys(key_vault_client: KeyVault) -> RowKeys:
 @pytest.fixture
 def revocations(keys: RowKeys, fronted: Tables, clock: Clock) -> Revocations:
     """One instance's."""
-    return Revocations(fronted, keys, now=clock)
+    return Revocations(Standings(fronted, clock=clock), keys, now=clock)
 
 
 @pytest.fixture
 def others(keys: RowKeys, fronted: Tables, clock: Clock) -> Revocations:
     """Another instance's."""
-    return Revocations(fronted, keys, now=clock)
+    return Revocations(Standings(fronted, clock=clock), keys, now=clock)
 
 
 @pytest.fixture
@@ -133,27 +133,30 @@ async def test_two_revocations_at_once_both_succeed(
 
 
 async def test_a_revocation_that_always_comes_late_says_that_it_did_not_count(
-    revocations: Revocations, keys: RowKeys, tables: Tables, tenant: str, monkeypatch: pytest.MonkeyPatch
+    revocations: Revocations, keys: RowKeys, fronted: Tables, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who revokes has to know."""
     partition = await keys.partition(tenant, "alice")
-    await tables.insert(TABLE, partition, ROW, {"expires": 1, "turn": 0})
-    read = revocations._tables.read
+    await fronted.insert(TABLE, partition, ROW, {"expires": 1, "turn": 0})
+    read = fronted.read
 
     async def read_late(table: str, partition: str, key: str) -> object:
         row = await read(table, partition, key)
         assert row is not None
-        await tables.update(table, row, {"turn": row.values["turn"] + 1})
+        await fronted.update(table, row, {"turn": row.values["turn"] + 1})
         return row
 
-    monkeypatch.setattr(revocations._tables, "read", read_late)
+    monkeypatch.setattr(fronted, "read", read_late)
     with pytest.raises(StateUnavailable):
         await revocations.revoke(tenant, "alice")
 
 
-async def test_what_is_known_is_bounded(revocations: Revocations, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crowd does not fill the memory; who was seen last is kept."""
-    monkeypatch.setattr(revocation, "MOST_KNOWN", 4)
-    for number in range(6):
-        await revocations.valid_after(tenant, f"person-{number}")
-    assert len(revocations._known) == 4
+async def test_a_revocation_never_moves_the_moment_back(
+    revocations: Revocations, others: Revocations, tenant: str, clock: Clock
+) -> None:
+    """An instance whose clock is behind revokes no less than was revoked."""
+    await revocations.revoke(tenant, "alice")
+    moment = clock.now
+    clock.advance(-60)
+    await others.revoke(tenant, "alice")
+    assert await others.valid_after(tenant, "alice") == moment

@@ -69,6 +69,17 @@ async def test_a_changed_byte_is_noticed(sealer: Sealer, data: st.DataObject) ->
         await sealer.open(bytes(sealed), *PLACE)
 
 
+async def test_what_one_key_sealed_no_other_opens(ring: KeyRing, sealer: Sealer, vault: RunningVault) -> None:
+    """Not even where the value is made to name the other key, which is as good a one."""
+    other = vault.content.put("sealing-key", new_key())
+    sealed = bytearray(await sealer.seal(b"plaintext", *PLACE))
+    assert sealed[VERSION] != other.encode()
+    assert await ring.opening_key(other) is not None
+    sealed[VERSION] = other.encode()
+    with pytest.raises(Unsealable):
+        await sealer.open(bytes(sealed), *PLACE)
+
+
 @of_fixtures
 @given(st.data())
 async def test_a_cut_or_longer_value_is_noticed(sealer: Sealer, data: st.DataObject) -> None:

@@ -1,12 +1,23 @@
 """Rules for cookies."""
 
+import re
+import string
 from http.cookies import SimpleCookie
+from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib.web.cookies import cookie, expire_cookie, set_cookie
+from lib.web.cookies import cookie, cookie_names, expire_cookie, set_cookie
+
+NAME = "__Host-session"
+TOKEN = st.text(f"!#$%&'*+.^_`|~-{string.ascii_letters}{string.digits}", min_size=1)
+VALUE = st.text([chr(code) for code in range(0x21, 0x7F) if chr(code) not in '",;\\'])  # RFC 6265 section 4.1.1
+PIECES = st.sampled_from(
+    [NAME, f"{NAME}=", "=", ";", "; ", ",", '"', "x", " ", "\t", "\r\n", "\0", "\x1f", "\x85", "ä", "\ud800", "\\"]
+)
+HEADERS = st.text() | st.lists(PIECES).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +40,42 @@ def test_a_cookie_is_found_by_its_exact_name_and_only_once(header: str, value: s
     assert cookie(header, "__Host-session") == value
 
 
-@given(st.text())
+@given(HEADERS)
+@example(f"{NAME}=x\r\nSet-Cookie: y")
 def test_any_header_is_read_without_failing(header: str) -> None:
-    """A browser, or an attacker, may send anything."""
-    assert isinstance(cookie(header, "__Host-session"), str)
+    """A browser, or an attacker, may send anything; what is found is a value that a cookie can have."""
+    assert re.fullmatch("[!-~]*", found := cookie(header, NAME))
+    assert not set(found) & set('";,\\')
+    for name in cookie_names(header, "__Host-"):
+        assert re.fullmatch("__Host-[!-~]*", name)
+        assert not set(name) & set('";,=\\')
+
+
+@given(st.lists(st.tuples(TOKEN, VALUE), max_size=6, unique_by=lambda pair: pair[0]), VALUE, st.data())
+def test_a_cookie_is_found_among_others_and_only_once(
+    others: list[tuple[str, str]], value: str, data: st.DataObject
+) -> None:
+    """Wherever it stands; a second one of the same name, whatever its value, and neither is believed."""
+    pairs = [pair for pair in others if pair[0] != NAME]
+    pairs.insert(data.draw(st.integers(0, len(pairs))), (NAME, value))
+    header = "; ".join(f"{name}={text}" for name, text in pairs)
+    assert cookie(header, NAME) == value
+    assert set(cookie_names(header, "")) == {name for name, _ in pairs}
+    second = f"{NAME}={data.draw(VALUE)}"
+    assert cookie(f"{header}; {second}", NAME) == ""
+    assert cookie(f"{second}; {header}", NAME) == ""
+
+
+@given(TOKEN.map("__Host-".__add__), VALUE, st.integers(0, 10**9), st.sampled_from(["Strict", "None"]))
+def test_a_cookie_that_is_set_comes_back(
+    name: str, value: str, seconds: int, same_site: Literal["Strict", "None"]
+) -> None:
+    """The host reads our header as `SimpleCookie` does, and a browser sends back what it was given."""
+    _, header = set_cookie(name, value, same_site=same_site, max_age_seconds=seconds)
+    ((read, morsel),) = SimpleCookie(header).items()
+    assert (read, morsel.value, morsel["max-age"], morsel["samesite"]) == (name, value, str(seconds), same_site)
+    assert (morsel["path"], morsel["secure"], morsel["httponly"], morsel["domain"]) == ("/", True, True, "")
+    assert cookie(f"{read}={morsel.value}", name) == value
 
 
 @pytest.mark.parametrize("same_site", ["Strict", "None"])

@@ -1,6 +1,10 @@
 """Rules for pages of other origins."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lib.errors import CsrfRejected, GatewayError, OriginRejected
 from lib.web.origins import cors_headers, preflight_headers, refuse_forgery
@@ -86,3 +90,36 @@ def test_a_request_that_a_foreign_page_could_forge_is_refused(
 def test_a_request_of_a_known_page_passes(headers: dict[str, str]) -> None:
     """Same-origin fetches may come without an Origin; Fetch Metadata speaks for them."""
     refuse_forgery(sent(**headers), ORIGINS)
+
+
+NEARLY = st.sampled_from(
+    ["", "https://", "http://", "app.contoso.com", "app.contoso.com.", APP, "null", "*", ".", "/", "\t"]
+)
+ORIGIN = st.text() | st.lists(NEARLY, max_size=4).map("".join)
+
+
+@given(ORIGIN)
+@example(APP)
+@example(f" {APP}\t")  # white space around a header's value is no part of it (RFC 9110 section 5.5)
+def test_no_other_text_is_taken_for_an_origin(origin: str) -> None:
+    """A page is let in by exactly what the settings name, and told that name and no text of its own."""
+    headers = dict(cors_headers(sent(origin=origin), ORIGINS))
+    assert bool(headers) == (origin.strip() == APP)
+    assert headers.get("Access-Control-Allow-Origin", APP) == APP
+    assert bool(preflight_headers(sent(origin=origin), ORIGINS, ["POST"])) == bool(headers)
+
+
+SITE = st.text() | st.sampled_from(["", "same-origin", "same-site", "cross-site", "none", "Same-Origin"])
+CSRF = st.text() | st.sampled_from(["", "1", "1,1", "10", "true"])
+
+
+@given(CSRF, ORIGIN, SITE)
+@example("1", APP, "same-site")
+@example("1", "", "same-origin")
+def test_nothing_else_passes_for_a_request_of_a_known_page(csrf: str, origin: str, site: str) -> None:
+    """What passes has the custom header, and comes from a known origin or, where none is named, from our own."""
+    with suppress(CsrfRejected, OriginRejected):
+        refuse_forgery(sent(x_csrf=csrf, origin=origin, sec_fetch_site=site), ORIGINS)
+        assert csrf.strip() == "1"
+        assert origin.strip() == APP or (not origin.strip() and site.strip() == "same-origin")
+        assert site.strip() in {"", "same-origin", "same-site"}

@@ -1,0 +1,1 @@
+"""How much each may ask: limits that hold over all instances, and what becomes of them while storage is away."""
