@@ -53,10 +53,6 @@ class Meter:
         self._now = now
         self._tats: OrderedDict[str, int] = OrderedDict()
 
-    def wait(self, key: str) -> int:
-        """Milliseconds until the next one of `key` is let through: 0 where it is now. Counts nothing."""
-        return self._rate.wait(self._tats.get(key, 0), self._now_ms())
-
     def hit(self, key: str) -> int:
         """Lets one of `key` through and returns 0, or returns the milliseconds until it would."""
         now = self._now_ms()
