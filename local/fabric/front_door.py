@@ -28,8 +28,6 @@ SCOPE = "DataAgent.Execute.All"
 type ClaimsOf = Callable[[str], Mapping[str, Any]]
 """Verifies an access token and returns its claims; raises ValueError for a bad one."""
 
-_REGIONS = {person.object_id: person.region for person in PEOPLE.values()}
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -109,7 +107,7 @@ class FrontDoor:
         is_app = claims.get("idtyp") == "app"
         if not is_app and SCOPE not in claims.get("scp", "").split():
             raise Refused(SCOPE_MISSING)
-        region = agent.app_region if is_app else _REGIONS.get(claims["oid"])
+        region = agent.app_region if is_app else _region_of(claims["oid"])
         if region is None or claims["oid"] not in agent.readers:
             raise Refused(NO_ACCESS)
         return Visit(agent, claims["oid"], region)
@@ -143,3 +141,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return receive_again
+
+
+def _region_of(object_id: str) -> str | None:
+    return next((person.region for person in PEOPLE.values() if person.object_id == object_id), None)

@@ -1,0 +1,242 @@
+"""Limits, end to end: what one asks too much, only that one is refused; counted over all instances."""
+
+import json
+import re
+import secrets
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from local.fabric import SALES_AGENT, Agent, faults
+from local.faults import drop
+from local.people import ALICE, GATEWAY_OBJECT_ID, PEOPLE
+from local.serving import Server
+from local.stack import Host, Stack, free_port
+from tests.integration.browser import Browser
+from tests.lib.storage.front import Front
+
+QUESTION = "What are the total sales by month?"
+SMALL = {"LIMIT_PER_MINUTE": "20", "LIMIT_BURST": "3", "LIMIT_PER_DAY": "5", "ANSWER_CACHE_SECONDS": "0"}
+ROOMY = {"LIMIT_BURST": "100", "LIMIT_PER_DAY": "1000", "LIMIT_IN_FLIGHT": "10"}
+
+type Start = Callable[..., "Instance"]
+type NewPerson = Callable[[], str]
+
+
+class Instance:
+    """A gateway of its own, and a client of it."""
+
+    def __init__(self, host: Host) -> None:
+        self._url = f"{host.url}/api/query"
+        self._http = httpx.Client(trust_env=False, timeout=30)
+
+    def ask(self, token: str, question: str = QUESTION, **fields: str) -> httpx.Response:
+        """One question of whoever the token speaks for."""
+        headers = {"Authorization": f"Bearer {token}", "Origin": "https://app.contoso.example"}
+        return self._http.post(self._url, json={"question": question, **fields}, headers=headers)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+
+@pytest.fixture
+def start(stack: Stack, tmp_path: Path) -> Iterator[Start]:
+    """Starts one more instance, with these settings over small limits."""
+    with ExitStack() as running:
+
+        def instance(**settings: str) -> Instance:
+            log = running.enter_context((tmp_path / uuid.uuid4().hex).open("wb"))
+            origins = {"ALLOWED_ORIGINS": "https://app.contoso.example"}
+            host = Host(free_port(), stack.environment | SMALL | origins | settings, log)
+            running.callback(host.stop)
+            started = Instance(host)
+            running.callback(started.close)
+            return started
+
+        yield instance
+
+
+@pytest.fixture
+def new_token(stack: Stack, browser: Browser) -> Iterator[NewPerson]:
+    """Makes an access token of somebody with whom the agent is shared, and who was never seen before."""
+    made: list[str] = []
+    before = stack.fabric.agents[SALES_AGENT.object_id]
+
+    def new() -> str:
+        key, object_id = secrets.token_hex(4), str(uuid.uuid4())
+        PEOPLE[key] = replace(ALICE, key=key, object_id=object_id)
+        made.append(key)
+        agent = stack.fabric.agents[SALES_AGENT.object_id]
+        stack.fabric.agents[SALES_AGENT.object_id] = replace(agent, readers=agent.readers | {object_id})
+        return browser.token(key)
+
+    yield new
+    stack.fabric.agents[SALES_AGENT.object_id] = before
+    for key in made:
+        del PEOPLE[key]
+
+
+def refused(reply: httpx.Response, policy: str, code: str = "rate_limited", status: int = 429) -> None:
+    """Checks the problem, which names the limit and says when to come back."""
+    value = reply.json()
+    assert (reply.status_code, value["code"], value["violated-policies"]) == (status, code, [policy]), reply.text
+    assert int(reply.headers["retry-after"]) >= 1
+    kind = "quota-exceeded" if status == 429 else "temporary-reduced-capacity"
+    assert value["type"] == f"https://iana.org/assignments/http-problem-types#{kind}"
+
+
+def test_past_the_burst_a_question_is_refused_on_every_instance_and_nobody_elses(
+    start: Start, new_token: NewPerson, stack: Stack
+) -> None:
+    """Three at once, wherever they are asked; replies tell how much is left, to pages as well."""
+    here, there = start(), start()
+    carol, dave = new_token(), new_token()
+    assert [instance.ask(carol).status_code for instance in (here, there, here)] == [200] * 3
+    asked = len(stack.fabric.asked)
+    for instance in (here, there):
+        reply = instance.ask(carol)
+        refused(reply, "minute")
+        assert reply.headers["ratelimit"].startswith('"minute";r=0;t=')
+        assert int(reply.headers["retry-after"]) >= int(reply.headers["ratelimit"].partition("t=")[2].split(",")[0])
+        assert "RateLimit-Policy" in reply.headers["access-control-expose-headers"]
+    assert len(stack.fabric.asked) == asked
+    reply = here.ask(dave)
+    assert reply.status_code == 200
+    assert reply.headers["ratelimit"].startswith('"minute";r=2;t=')
+    assert reply.headers["ratelimit-policy"] == (
+        '"minute";q=20;w=60, "day";q=5;w=86400, "in-flight";q=2;qu="concurrent-requests"'
+    )
+
+
+def test_a_day_and_a_restart(start: Start, new_token: NewPerson) -> None:
+    """What was counted outlives the process that counted it."""
+    carol = new_token()
+    roomy = start(LIMIT_BURST="10")
+    assert [roomy.ask(carol).status_code for _ in range(5)] == [200] * 5
+    again = start(LIMIT_BURST="10")
+    refused(again.ask(carol), "day")
+
+
+def test_no_more_than_two_are_under_way_at_once(start: Start, new_token: NewPerson, stack: Stack) -> None:
+    """And when they are done, the next may come."""
+    instance, carol = start(LIMIT_BURST="10"), new_token()
+    instance.ask(carol)
+    stack.fabric.faults.plan("tools/call", faults.late(1.5), faults.late(1.5))
+    with ThreadPoolExecutor(3) as pool:
+        replies = list(pool.map(lambda number: instance.ask(carol, f"{QUESTION} {number}"), range(3)))
+    assert sorted(reply.status_code for reply in replies) == [200, 200, 429]
+    refused(next(reply for reply in replies if reply.status_code == 429), "in-flight", "too_many_in_flight")
+    assert instance.ask(carol).status_code == 200
+
+
+def test_storage_calls_are_counted(start: Start, new_token: NewPerson, stack: Stack) -> None:
+    """One read and two writes for a question, two when its row is known; none for a refusal, none for a kept answer."""
+    parts = urlsplit(stack.azurite.table_url)
+    front = Front(f"{parts.scheme}://{parts.netloc}")
+    account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
+    with Server(front, host="127.0.0.1") as server:
+        storage = f"{account}TableEndpoint={server.url}/devstoreaccount1"
+        instance = start(STATE_STORAGE=storage, ANSWER_CACHE_SECONDS="300")
+        assert instance.ask(new_token()).status_code == 200  # the rows of the tenant and of everybody are read once
+
+        def cost(token: str, question: str, status: int) -> list[str]:
+            front.methods.clear()
+            reply = instance.ask(token, question)
+            assert reply.status_code == status, reply.text
+            return list(front.methods)
+
+        carol = new_token()
+        assert cost(carol, QUESTION, 200) == ["GET", "POST", "PATCH"]
+        assert cost(carol, f"{QUESTION} 2", 200) == ["PATCH", "PATCH"]
+        assert cost(carol, QUESTION, 200) == []
+        assert instance.ask(carol, QUESTION).json()["cached"]["hit"] is True
+        assert cost(carol, f"{QUESTION} 3", 200) == ["PATCH", "PATCH"]
+        assert cost(carol, f"{QUESTION} 4", 429) == []
+
+        dave, erin = new_token(), new_token()
+        assert instance.ask(erin).status_code == 200
+        front.planned.extend([drop] * 60)
+        lost = instance.ask(dave).json()
+        assert lost["code"] == "state_unavailable"
+        assert "violated-policies" not in lost
+        for _ in range(6):
+            instance.ask(dave)
+        front.planned.clear()
+        refused(instance.ask(erin, f"{QUESTION} 2"), "minute", "state_unavailable", 503)
+        assert cost(carol, QUESTION, 200) == []
+
+
+def test_one_persons_flood_leaves_another_alone(start: Start, new_token: NewPerson) -> None:
+    """Refusals are cheap: the other's questions take about as long as without them."""
+    instance = start(**ROOMY, LIMIT_PER_MINUTE="60")
+    carol, dave = new_token(), new_token()
+
+    def median() -> float:
+        times = []
+        for number in range(12):
+            began = time.perf_counter()
+            assert instance.ask(dave, f"{QUESTION} {number}").status_code == 200
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    median()
+    alone = median()
+    done = False
+
+    def flood() -> int:
+        count = 0
+        while not done and count < 400:
+            count += instance.ask(carol).status_code == 429
+        return count
+
+    for _ in range(101):
+        instance.ask(carol)
+    with ThreadPoolExecutor(2) as pool:
+        floods = [pool.submit(flood) for _ in range(2)]
+        crowded = median()
+        done = True
+    assert sum(future.result() for future in floods) > 20
+    assert crowded < 10 * alone + 0.25
+
+
+def test_failed_credentials_of_an_address_are_limited_and_good_ones_come_in(start: Start, new_token: NewPerson) -> None:
+    """An office behind one address does not suffer from one of its machines."""
+    instance, carol = start(FAILURES_PER_MINUTE="1"), new_token()
+    forged = carol[:-4] + ("AAAA" if carol[-4:] != "AAAA" else "BBBB")
+    codes = [instance.ask(forged).json()["code"] for _ in range(22)]
+    assert codes == ["token_invalid"] * 20 + ["rate_limited"] * 2
+    reply = instance.ask(forged)
+    assert reply.json()["type"].endswith("#abnormal-usage-detected")
+    assert int(reply.headers["retry-after"]) >= 1
+    assert instance.ask(carol).status_code == 200
+
+
+def test_calls_in_the_gateways_own_name_are_counted_all_together(
+    start: Start, new_token: NewPerson, stack: Stack
+) -> None:
+    """Discovery takes three, each question one; then everybody waits."""
+    company = Agent(
+        "Company", "For all.", "3d9e4f50-6172-4c83-8d94-acf5bf16d0aa", readers=frozenset({GATEWAY_OBJECT_ID}),
+        app_region="East",
+    )  # fmt: skip
+    stack.fabric.agents[company.object_id] = company
+    agents = {"company": {"url": stack.urls["fabric"] + company.path, "identity": "app"}}
+    try:
+        instance = start(DATA_AGENTS=json.dumps(agents), APP_CALLS_PER_MINUTE="1", LIMIT_BURST="10", LIMIT_PER_DAY="99")
+        replies = [instance.ask(new_token()) for _ in range(9)]
+    finally:
+        del stack.fabric.agents[company.object_id]
+    statuses = [reply.status_code for reply in replies]
+    assert statuses == [200] * 7 + [429] * 2, [reply.text for reply in replies]
+    refused(replies[-1], "app")
+    assert re.match(r'"minute";r=9;', replies[-1].headers["ratelimit"])
