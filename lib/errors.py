@@ -22,6 +22,7 @@ GatewayError                        500 internal_error
 │   ├── OriginRejected                  origin_rejected
 │   ├── InsufficientScope               insufficient_scope
 │   ├── UserRequired                    user_required
+│   ├── GuestRejected                   guest_rejected
 │   ├── ConsentRequired                 consent_required
 │   └── AgentAccessDenied               agent_access_denied
 ├── TooManyRequests                 429
@@ -258,6 +259,13 @@ class UserRequired(Forbidden):
 
     code = "user_required"
     default_detail = "This agent answers people only: call it with a token that a person signed in for."
+
+
+class GuestRejected(Forbidden):
+    """The person is a guest of the tenant, and the gateway is for its members."""
+
+    code = "guest_rejected"
+    default_detail = "The gateway is for members of the organisation; you are signed in as a guest."
 
 
 class ConsentRequired(Forbidden):

@@ -5,7 +5,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lib.errors import GatewayError, SessionForged, TokenInvalid, TooManyFailures
+from lib.errors import GatewayError, NotFound, SessionForged, TokenInvalid, TooManyFailures
 from lib.parts import Parts
 from lib.settings import AgentSettings
 from lib.web.client_address import client_address
@@ -27,6 +27,11 @@ _log = logging.getLogger(__name__)
 class Gateway(Parts):
     """The gateway that `environ` describes."""
 
+    def require_sessions(self) -> None:
+        """Raises `NotFound` where browsers cannot sign in here."""
+        if not self.settings.sessions:
+            raise NotFound("This gateway has no sessions: bring an access token.")
+
     async def authenticate(self, request: "Request") -> "Principal":
         """Who sends `request`. Raises an `Unauthenticated` or `Forbidden` error.
 
@@ -37,7 +42,11 @@ class Gateway(Parts):
 
         try:
             return await authenticate(
-                request, self.token_validator, lambda: self.sessions, self.revocations, self.site.origins
+                request,
+                self.token_validator,
+                (lambda: self.sessions) if self.settings.sessions else None,
+                self.revocations,
+                self.site.origins,
             )
         except (TokenInvalid, SessionForged) as fault:
             if wait := self.failures.hit(client_address(request, self.settings.front_door_id)):

@@ -30,6 +30,10 @@ VAULT_SUFFIXES = (".vault.azure.net", ".vault.usgovcloudapi.net", ".vault.azure.
 TABLE_SUFFIXES = (".table.core.windows.net", ".table.core.usgovcloudapi.net", ".table.core.chinacloudapi.cn")
 QUEUE_SUFFIXES = tuple(suffix.replace(".table.", ".queue.") for suffix in TABLE_SUFFIXES)
 
+SHARED_SUFFIXES = (".azurefd.net",)
+"""Where everybody can have a host and browsers see one site: it is not on the Public Suffix List (October 2026), so
+SameSite keeps no stranger's page from sending our cookies along."""
+
 AZURITE = (  # Azurite's account and key are public and the same everywhere (Azurite README, "Default storage account")
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
@@ -86,6 +90,8 @@ class Settings:
     allowed_clients: frozenset[str]
     required_scope: str
     required_role: str
+    guests: bool
+    sessions: bool
     entra_authority_host: str
     fabric_scope: str
     graph_url: str
@@ -128,6 +134,8 @@ class Settings:
             allowed_clients=frozenset(reader.items("ALLOWED_CLIENTS", reader.as_guid)) or frozenset({client}),
             required_scope=reader.word("REQUIRED_SCOPE", "access_as_user"),
             required_role=reader.word("REQUIRED_ROLE", "Query.All"),
+            guests=reader.choice("GUESTS", ("refuse", "allow")) == "allow",
+            sessions=_sessions(reader),
             entra_authority_host=reader.url("ENTRA_AUTHORITY_HOST", f"https://{ENTRA_HOSTS[0]}", hosts=ENTRA_HOSTS),
             fabric_scope=reader.scope("FABRIC_SCOPE", f"https://{FABRIC_RESOURCES[0]}/.default", FABRIC_RESOURCES),
             graph_url=reader.url("GRAPH_URL", f"https://{GRAPH_HOSTS[0]}", hosts=GRAPH_HOSTS),
@@ -149,6 +157,17 @@ class Settings:
         if reader.problems:
             raise SettingsInvalid(reader.problems)
         return settings
+
+
+def _sessions(reader: EnvironReader) -> bool:
+    """Whether browsers can sign in for a cookie: not where strangers have hosts on what browsers take for our site."""
+    on: bool = reader.choice("SESSIONS", ("on", "off")) == "on"
+    host = host_of(reader.get("PUBLIC_BASE_URL").lower()) or ""
+    if on and host.endswith(SHARED_SUFFIXES):
+        reader.problem(
+            "SESSIONS", "must be off on a shared host such as *.azurefd.net: use a domain of your own, or off"
+        )
+    return on
 
 
 def _state_storage(reader: EnvironReader, identity: str | None) -> StateStorage:

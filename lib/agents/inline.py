@@ -14,6 +14,16 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
+UNSEEN = re.compile(
+    "["
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # controls
+    "\u200b\u2060-\u2064\ufeff"  # what takes no space, but for the joiners that scripts need
+    "\u202a-\u202e\u2066-\u2069"  # overrides of writing direction
+    "\U000e0000-\U000e007f\U000e0100-\U000e01ef"  # tags and supplementary variation selectors
+    "]"
+)
+"""What nobody sees; a reference such as `&#x202e;` brings it back when a text is read."""
+
 _SPECIAL = re.compile(
     r"[\\*\[\]~`|]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore within a word is no emphasis
@@ -57,7 +67,7 @@ class InlineWriter:
             if token.type == "html_inline":
                 self._words += " " if token.content.lower().startswith("<br") else ""
             elif token.type in {"text", "image"}:
-                self._words += token.content
+                self._words += UNSEEN.sub("", token.content)
             else:
                 self._flush()
                 self._mark(token)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib.agents.inline import InlineWriter
+from lib.agents.inline import UNSEEN, InlineWriter
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -26,14 +26,6 @@ QUERY_LANGUAGES = {"sql": "sql", "dax": "dax", "kql": "kql", "kusto": "kql"}
 CUT = "The answer was too long and is cut here."
 
 _RULES = {"text-align:left": ":---", "text-align:center": ":---:", "text-align:right": "---:"}
-_UNSEEN = re.compile(
-    "["
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # controls
-    "\u200b\u2060-\u2064\ufeff"  # what takes no space, but for the joiners that scripts need
-    "\u202a-\u202e\u2066-\u2069"  # overrides of writing direction
-    "\U000e0000-\U000e007f\U000e0100-\U000e01ef"  # tags and supplementary variation selectors
-    "]"
-)
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 
 
@@ -74,7 +66,7 @@ class _Block:
 
 def read_markdown(source: str, link_hosts: frozenset[str] = frozenset()) -> Document:
     """What `source` holds. Only links to `link_hosts`, by https, stay links; 64 KiB at most, past that it is cut."""
-    visible = _UNSEEN.sub("", _LINE_ENDS.sub("\n", source))
+    visible = UNSEEN.sub("", _LINE_ENDS.sub("\n", source))
     reader = _Reader(_parser().parse(_first_lines(visible, MAX_LENGTH)), link_hosts)
     blocks = reader.blocks()
     kept = _within(blocks, MAX_LENGTH - len(CUT) - 4)

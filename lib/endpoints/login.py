@@ -20,6 +20,7 @@ _FORM_FIELDS = 20
 
 async def begin(gateway: Gateway, request: Request) -> Response:
     """`GET /login`: sends the browser to Entra; what the callback has to know travels sealed in a cookie."""
+    gateway.require_sessions()
     if request.header("sec-fetch-dest") not in {"", "document"}:  # an image or a frame elsewhere signs nobody in
         raise OriginRejected("A sign-in is begun by going to this address, not by including it.")
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
@@ -33,6 +34,7 @@ async def begin(gateway: Gateway, request: Request) -> Response:
 
 async def callback(gateway: Gateway, request: Request) -> Response:
     """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted."""
+    gateway.require_sessions()
     form = _form(request)
     name = flow_cookie_name(form.get("state", ""))
     flow = await gateway.flows.open(cookie(request.header("cookie"), name))
@@ -49,6 +51,7 @@ async def callback(gateway: Gateway, request: Request) -> Response:
 
 async def exchange(gateway: Gateway, request: Request) -> Response:
     """`POST /login`: a validated access token becomes a session, which ends when the token does."""
+    gateway.require_sessions()
     if not request.header("authorization"):
         raise TokenMissing
     principal = await gateway.authenticate(request)

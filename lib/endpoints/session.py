@@ -33,6 +33,7 @@ async def show(gateway: Gateway, request: Request) -> Response:
 
 async def logout(gateway: Gateway, request: Request) -> Response:
     """Ends the session here and tells where Entra ends its own. Ending it twice is no fault."""
+    gateway.require_sessions()
     refuse_forgery(request, gateway.site.origins)
     ended = None
     if value := session_cookie(request):

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 async def authenticate(
     request: Request,
     validator: TokenValidator,
-    sessions: Callable[[], "Sessions"],
+    sessions: Callable[[], "Sessions"] | None,
     revocations: "Revocations",
     origins: frozenset[str],
 ) -> Principal:
     """Who sends `request`: by access token, else by session. Raises an `Unauthenticated` or `Forbidden` error.
 
-    A session that is used to change something must come from a page of one of the `origins`.
+    A session that is used to change something must come from a page of one of the `origins`. Where there are no
+    `sessions`, cookies are not looked at.
     """
     token = bearer_of(request)
     if token is not None:
@@ -39,7 +40,7 @@ async def authenticate(
             raise ReauthRequired
         return principal
     value = session_cookie(request)
-    if not value:
+    if not value or sessions is None:
         raise TokenMissing
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
@@ -63,6 +64,7 @@ def principal_of_token(access_token: AccessToken) -> Principal:
         name=access_token.name,
         username=access_token.username,
         roles=access_token.roles,
+        acrs=access_token.acrs,
     )
 
 
@@ -73,7 +75,8 @@ def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     if signed_in.assertion:
         grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at)
     else:
-        grant = RefreshGrant(session.row.key, signed_in.refresh_token, partial(sessions.renew, session))
+        renewed, latest = partial(sessions.renew, session), partial(sessions.refresh_token, session)
+        grant = RefreshGrant(session.row.key, signed_in.refresh_token, renewed, latest)
     return Principal(
         tenant_id=signed_in.tenant_id,
         object_id=signed_in.object_id,

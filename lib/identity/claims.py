@@ -53,6 +53,15 @@ class Claims:
             raise refused(name)
         return value
 
+    def tell_a_guest(self) -> bool:
+        """Whether they tell that the person belongs elsewhere: by `acct`, or by an `idp` that is not the issuer.
+
+        Both are optional claims (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
+        """
+        return str(self._values.get("acct", 0)) != "0" or self._values.get("idp", self._values.get("iss")) != (
+            self._values.get("iss")
+        )
+
     def guid(self, name: str) -> str:
         """A claim that must be a GUID, in small letters as Entra writes them."""
         value = self.text(name)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lib.errors import GatewayError, UserRequired
+from lib.errors import ReauthRequired, Unavailable, UserRequired
 from lib.identity.principal import Assertion, Principal, RefreshGrant
 from lib.traffic.single_flight import SingleFlight
 
@@ -87,10 +87,17 @@ class OnBehalfOf:
             self._known.popitem(last=False)
 
     async def _renew(self, tenant_id: str, grant: RefreshGrant, scope: str) -> "Token":
-        token = await self._entra.refresh(tenant_id, grant.refresh_token, scope)
-        if token.refresh_token and token.refresh_token != grant.refresh_token:
+        used = grant.refresh_token
+        try:
+            token = await self._entra.refresh(tenant_id, used, scope)
+        except ReauthRequired:  # another instance may have renewed it, which ends the old one
+            if (latest := await grant.latest()) == used:
+                raise
+            used = latest
+            token = await self._entra.refresh(tenant_id, used, scope)
+        if token.refresh_token and token.refresh_token != used:
             try:
                 await grant.renewed(token.refresh_token)
-            except GatewayError as fault:  # the old one stays good, and the token is here
+            except Unavailable as fault:  # the old one stays good, and the token is here
                 _log.warning("a renewed refresh token could not be kept", extra={"code": fault.code})
         return token

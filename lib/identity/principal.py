@@ -29,12 +29,14 @@ class Assertion:
 class RefreshGrant:
     """The refresh token of a server-side sign-in. `key` names the session and outlives each renewal.
 
-    `renewed` is awaited with the new refresh token whenever Entra hands one out, so that the session keeps it.
+    `renewed` is awaited with the new refresh token whenever Entra hands one out, so that the session keeps it;
+    `latest` gives the one that it keeps now, which another instance may have renewed.
     """
 
     key: str
     refresh_token: str = field(repr=False)
     renewed: Callable[[str], Awaitable[None]] = field(repr=False, compare=False)
+    latest: Callable[[], Awaitable[str]] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Sessions: an opaque cookie in the browser, a sealed row in Table Storage.
 
-The cookie carries the person's partition and a secret of 256 bits; the row's key is an HMAC of that secret, so who
-reads the table cannot make a cookie, and who holds a cookie finds one row only. The row is written with `insert`
+The cookie carries the person's partition, a secret of 256 bits, and an HMAC of both, by which a forged one is known
+without looking anywhere. The row's key is another HMAC of that secret, so who reads the table cannot make a cookie, and
+who holds a cookie finds one row only. The row is written with `insert`
 and `update`, never with an upsert: a late write must not bring a session back after logout.
 """
 
+import hmac
 import json
 import logging
 import re
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib.errors import SessionExpired
+from lib.errors import SessionExpired, SessionForged
 from lib.storage.row_keys import KEY_DIGITS
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Sealer, Unsealable
@@ -32,7 +34,7 @@ TOUCH_FRACTION = 0.2
 """A session is marked as used once this part of its idle time has passed, so that not every request writes."""
 
 _log = logging.getLogger(__name__)
-_COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+_COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.([0-9a-f]{32})")
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,11 @@ class Sessions:
             sid = await self._keys.row("sid", signed_in.sid)
             await self._tables.insert(SIDS, sid, f"{partition}{key}", {"expires": int(ends)})
         row = await self._tables.insert(TABLE, partition, key, values)
-        return f"{partition}.{secret}", Session(signed_in, now, now, ends, row)
+        cookie = f"{partition}.{secret}.{await self._keys.row('cookie', partition, secret)}"
+        return cookie, Session(signed_in, now, now, ends, row)
 
     async def find(self, cookie: str) -> Session:
-        """The session of a cookie. Raises `SessionExpired` where there is none any more, or never was."""
+        """The session of a cookie. Raises `SessionExpired` where there is none any more, `SessionForged` if never."""
         row = await self._row(cookie)
         if row is None:
             raise SessionExpired
@@ -123,24 +126,40 @@ class Sessions:
         return session
 
     async def renew(self, session: Session, refresh_token: str) -> None:
-        """Keeps a renewed refresh token. A session that was ended meanwhile stays ended."""
+        """Keeps a renewed refresh token, unless another request has kept one first: then that one counts.
+
+        Raises `SessionExpired` where the session was ended meanwhile: it stays ended.
+        """
         signed_in = replace(session.signed_in, refresh_token=refresh_token)
         sealed = await self._sealed(session.row.partition, session.row.key, signed_in)
-        row: Row | None = session.row
+        row = session.row
         for _ in range(RENEW_ATTEMPTS):
-            if row is None:
-                return
             try:
                 await self._tables.update(TABLE, row, {"sealed": sealed})
-            except Conflict:  # another request has touched the session or renewed it, too
-                row = await self._tables.read(TABLE, row.partition, row.key)
+            except Conflict:  # another request has touched the session, or renewed it too
+                latest = await self._tables.read(TABLE, row.partition, row.key)
+                if latest is None:
+                    raise SessionExpired from None
+                if (await self._opened(latest)).signed_in.refresh_token != session.signed_in.refresh_token:
+                    return
+                row = latest
             else:
                 return
         _log.warning("a renewed refresh token could not be kept")
 
+    async def refresh_token(self, session: Session) -> str:
+        """The refresh token as it is kept now. Raises `SessionExpired` where the session was ended meanwhile."""
+        row = await self._tables.read(TABLE, session.row.partition, session.row.key)
+        if row is None:
+            raise SessionExpired
+        return (await self._opened(row)).signed_in.refresh_token
+
     async def end(self, cookie: str) -> Session | None:
         """Ends the session of a cookie and returns it; None where it has ended before."""
-        row = await self._row(cookie)
+        try:
+            row = await self._row(cookie)
+        except SessionForged:
+            return None
         if row is None:
             return None
         await self._tables.delete(TABLE, row.partition, row.key)
@@ -172,7 +191,9 @@ class Sessions:
     async def _row(self, cookie: str) -> Row | None:
         parts = _COOKIE.fullmatch(cookie)
         if parts is None:
-            return None
+            raise SessionForged
+        if not hmac.compare_digest(await self._keys.row("cookie", parts[1], parts[2]), parts[3]):
+            raise SessionForged
         return await self._tables.read(TABLE, parts[1], await self._keys.row("session", parts[2]))
 
     async def _sealed(self, partition: str, key: str, signed_in: SignedIn) -> bytes:

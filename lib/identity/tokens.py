@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import jwt
 
-from lib.errors import InsufficientScope, TokenExpired
+from lib.errors import GuestRejected, InsufficientScope, TokenExpired
 from lib.identity.claims import Claims, decode_segment, refused
 from lib.identity.key_sets import SigningKey
 from lib.identity.signing_keys import SigningKeys
@@ -58,6 +58,7 @@ class AccessToken:
     expires_at: int
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
+    acrs: frozenset[str] = frozenset()
     name: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
     sid: str = field(default="", repr=False)
@@ -99,7 +100,7 @@ class TokenValidator:
     async def validate(self, token: str) -> AccessToken:
         """The access token's claims.
 
-        Raises `TokenInvalid`, `TokenExpired`, `InsufficientScope` or `IdentityProviderUnavailable`.
+        Raises `TokenInvalid`, `TokenExpired`, `GuestRejected`, `InsufficientScope` or `IdentityProviderUnavailable`.
         """
         claims = await self._proven(token)
         kind, scopes, roles = self._rights(claims)
@@ -116,6 +117,7 @@ class TokenValidator:
             expires_at=claims.seconds("exp"),
             scopes=scopes,
             roles=roles,
+            acrs=claims.words("acrs"),
             name=claims.optional_text("name"),
             username=claims.optional_text("preferred_username"),
             sid=claims.optional_text("sid"),
@@ -124,7 +126,7 @@ class TokenValidator:
     async def validate_id_token(self, token: str, nonce: str) -> IdToken:
         """The id token's claims; `nonce` is the one that the sign-in was begun with (OpenID Connect Core 3.1.3.7).
 
-        Raises `TokenInvalid`, `TokenExpired` or `IdentityProviderUnavailable`.
+        Raises `TokenInvalid`, `TokenExpired`, `GuestRejected` or `IdentityProviderUnavailable`.
         """
         claims = await self._proven(token)
         if not hmac.compare_digest(claims.text("nonce").encode(), nonce.encode()):
@@ -148,6 +150,8 @@ class TokenValidator:
         claims = Claims(_signed(token, key))
         self._check_times(claims)
         self._check_origin(claims, key)
+        if claims.tell_a_guest() and not self._settings.guests:
+            raise GuestRejected
         return claims
 
     def _tenant(self, unverified_payload: str) -> str:

@@ -10,13 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from azure.core.exceptions import AzureError
+
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 CALL_SECONDS = 6
-"""The longest one call may take, with its token, its repeat and whatever wait the service asks for."""
+"""The longest one call may take, with its token, its repeat and whatever wait the service asks for.
+
+A first call waits for the managed identity's token as well, which takes seconds on a cold instance: a shorter bound
+would make outages out of cold starts.
+"""
 
 _log = logging.getLogger(__name__)
 _silent = logging.getLogger(f"{__name__}.http")
@@ -30,7 +36,12 @@ OPTIONS: dict[str, Any] = {
     "use_env_settings": False,
     "logger": _silent,
 }
-"""Keyword arguments for every client."""
+"""Keyword arguments for every client.
+
+A connection outlives one lost packet, which TCP sends again after a second (RFC 6298, section 2), and a reply one slow
+moment of a service that mostly takes milliseconds, or of this instance. Of a service that is silent a write learns
+within 3 s and a read, with its repeat, within `CALL_SECONDS`; of one that refuses connections, at once.
+"""
 
 ONCE_MORE: dict[str, Any] = {"retry_total": 1}
 """Keyword arguments for a call that may be repeated: it only reads, or doing it twice is as good as once."""
@@ -41,18 +52,25 @@ class ServiceDown(StateUnavailable):
 
 
 @asynccontextmanager
-async def one_call(**facts: str) -> AsyncIterator[None]:
+async def one_call(*, seconds: float | None = None, **facts: str) -> AsyncIterator[None]:
     """Bounds one call to a service and turns each failure into `StateUnavailable`; `facts` go to the log with it.
 
-    It is a `ServiceDown` where it is none of the call's own.
+    It is a `ServiceDown` where the service is away, throttles or fails, whatever it was called for. The SDK makes any
+    exception at all of an odd reply: nothing but its call belongs in here, or a fault of ours would look like one.
+    `seconds` takes the place of `CALL_SECONDS`.
     """
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(seconds or CALL_SECONDS):
             yield
     except (StateUnavailable, Conflict):
         raise
-    except Exception as fault:  # the SDK makes anything at all of an odd reply
+    except Exception as fault:
         status = getattr(fault, "status_code", None)
         _log.warning("a call to Azure failed", extra={"fault": type(fault).__name__, "status": status} | facts)
-        is_down = status is None or status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS
-        raise (ServiceDown if is_down else StateUnavailable) from fault
+        raise (ServiceDown if _is_down(fault, status) else StateUnavailable) from fault
+
+
+def _is_down(fault: Exception, status: int | None) -> bool:
+    if status is None:
+        return isinstance(fault, (AzureError, TimeoutError))
+    return status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS

@@ -1,22 +1,32 @@
 """What time it is by Table Storage, for state that several instances share.
 
-Each reply has a `Date` (RFC 9110 section 6.6.1), which resolves one second: an instance whose clock is right to two
-seconds keeps its own, so that what remains of an error is at most 2 s, half a second for the header, and the time
-that the reply took to come. A clock that is further off is corrected by the median of what the last replies said, so
-that one odd reply, a cached one or one from 1970, does not move it. The first reply counts at once: a cold instance
-reads before it writes. The time may step when a correction sets in; it is no clock to measure durations with.
+Each reply has a `Date` (RFC 9110, section 6.6.1), which resolves one second. So an instance whose clock is right to
+two seconds keeps its own, and a clock that is further off is corrected by the median of what the last replies said:
+one odd reply among them, a cached one or one without sense, does not move it. The first reply counts at once: a cold
+instance hears one before it writes.
+
+While a local clock is wrong by a constant, whatever it is, what remains of the error is at most 2 s (what is
+tolerated), half a second (the header's resolution) and the way of a reply from Table Storage to here, which is a part
+of its round trip; two instances differ by twice that at most.
+
+Not promised: that time only moves on. It steps by two seconds or so where a correction sets in or ends, and a clock
+that is set right under way is believed again after three replies. Durations are for the monotonic clock.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from statistics import median
 
 TOLERATED_SECONDS = 2.0
 LAST_REPLIES = 5
+SENSIBLE_YEARS = range(2026, 2100)
+"""No gateway ran before, and none runs after: a `Date` outside tells of a fault at its sender."""
+
 _HALF_A_SECOND = 0.5
-"""A header that was cut to the second was half a second ago, on average."""
+"""The header is cut to the second: it was written half a second after what it says, give or take as much."""
 
 
 class ServerClock:
@@ -28,14 +38,18 @@ class ServerClock:
         self._offset = 0.0
 
     def hear(self, date: str) -> None:
-        """Takes in the `Date` of a reply that has just come; one that cannot be read says nothing."""
+        """Takes in the `Date` of a reply that has just come; one that is malformed or without sense says nothing."""
         try:
-            told = parsedate_to_datetime(date).timestamp()
-        except (ValueError, TypeError, OverflowError):
+            told = parsedate_to_datetime(date)
+        except (ValueError, TypeError):
             return
-        self._offsets.append(told + _HALF_A_SECOND - self._local())
-        offset = median(self._offsets)
-        self._offset = offset if abs(offset) > TOLERATED_SECONDS else 0.0
+        if told.year not in SENSIBLE_YEARS:
+            return
+        written = told.replace(tzinfo=UTC).timestamp() + _HALF_A_SECOND  # whatever zone it names: it is always GMT
+        self._offsets.append(written - self._local())
+        if len(self._offsets) % 2:  # of an even number the median is a mean, which an odd reply would move
+            offset = median(self._offsets)
+            self._offset = offset if abs(offset) > TOLERATED_SECONDS else 0.0
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -5,7 +5,9 @@ and with it a session after its logout. Reads and deletes are repeated once; ins
 reply to the first was lost, the second would meet the first one's row and report a conflict that is none. Such a
 write ends in `StateUnavailable`, and whether it counted is not known: who needs to know reads the row again.
 
-While the account is away (its circuit is open) calls are refused without being made.
+While the account is away (its circuit is open) calls are refused without being made. What opens it is a call that
+timed out, found no connection, or met a 5xx or a 429; a call with its repeat is one. All other 4xx are the call's own,
+a conflict is everyday life, and a missing role is no outage.
 """
 
 import math
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
 _NO_TABLE = "TableNotFound"
 _MISSING = {_NO_TABLE, "ResourceNotFound", "EntityNotFound"}
 _CHANGED = 412
+SEARCH_SECONDS = 8
+"""How long a search through a whole table may take for a page: the service itself searches for up to five seconds.
+
+https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
+"""
 
 
 class Tables:
@@ -69,11 +76,12 @@ class Tables:
         """The row, or None where there is none."""
         async with self._call(table):
             try:
-                return _row(await self._client(table).get_entity(partition, key, **ONCE_MORE))
+                entity = await self._client(table).get_entity(partition, key, **ONCE_MORE)
             except HttpResponseError as fault:
                 if _code(fault) in _MISSING:
                     return None
                 raise
+        return _row(entity)
 
     async def insert(self, table: str, partition: str, key: str, values: Mapping[str, Value]) -> Row:
         """A new row; the table is made where it is missing. Raises `Conflict` where the row exists already."""
@@ -102,7 +110,8 @@ class Tables:
                 if fault.status_code == _CHANGED or _code(fault) in _MISSING:
                     raise Conflict from fault
                 raise
-            return replace(row, values={**row.values, **changes}, etag=reply["etag"])
+            etag = reply["etag"]
+        return replace(row, values={**row.values, **changes}, etag=etag)
 
     async def delete(self, table: str, partition: str, key: str, *, etag: str | None = None) -> None:
         """Deletes the row where there is one. With an `etag` raises `Conflict` where it was changed since."""
@@ -127,7 +136,11 @@ class Tables:
         Lists may be empty: Table Storage stops a long search every so often and says how to go on.
         """
         # As a parameter the SDK writes a number of this size without the L that makes it an Int64, as `expires` is.
-        return self._pages(table, f"expires lt {int(now)}L", select="PartitionKey,RowKey", results_per_page=page)
+        query = f"expires lt {int(now)}L"
+        patience = {"read_timeout": SEARCH_SECONDS}
+        return self._pages(
+            table, query, 2 * SEARCH_SECONDS, select="PartitionKey,RowKey", results_per_page=page, **patience
+        )
 
     async def ping(self) -> None:
         """Reads a row that nobody writes: the account answers, and lets this identity in."""
@@ -138,11 +151,11 @@ class Tables:
         await self._service.close()
 
     @asynccontextmanager
-    async def _call(self, table: str) -> AsyncIterator[None]:
+    async def _call(self, table: str, seconds: float | None = None) -> AsyncIterator[None]:
         """Bounds one call, where the circuit lets it be made."""
         try:
             with self._circuit.attempt(ServiceDown):
-                async with one_call(table=table):
+                async with one_call(seconds=seconds, table=table):
                     yield
         except CircuitOpen as fault:
             raise StateUnavailable(retry_after=math.ceil(fault.retry_after)) from fault
@@ -170,24 +183,30 @@ class Tables:
                 raise
             return str(reply["etag"])
 
-    async def _pages(self, table: str, query: str, **options: Any) -> AsyncGenerator[list[Row]]:
+    async def _pages(
+        self, table: str, query: str, seconds: float | None = None, **options: Any
+    ) -> AsyncGenerator[list[Row]]:
         pages = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page()
         while True:
-            async with self._call(table):
+            async with self._call(table, seconds):
                 try:
                     page = await anext(pages, None)
-                    rows = None if page is None else [_row(entity) async for entity in page]
+                    entities = None if page is None else [entity async for entity in page]
                 except HttpResponseError as fault:
                     if _code(fault) == _NO_TABLE:
                         return
                     raise
-            if rows is None:
+            if entities is None:
                 return
-            yield rows
+            yield [_row(entity) for entity in entities]
 
 
 def _row(entity: Any) -> Row:
-    return Row(entity["PartitionKey"], entity["RowKey"], to_values(entity), entity.metadata["etag"])
+    try:
+        partition, key = entity["PartitionKey"], entity["RowKey"]
+    except KeyError as fault:  # something else than Table Storage replied
+        raise StateUnavailable from fault
+    return Row(partition, key, to_values(entity), entity.metadata["etag"])
 
 
 def _code(fault: HttpResponseError) -> str:

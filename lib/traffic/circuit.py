@@ -2,8 +2,8 @@
 
 Closed, it counts outcomes over a sliding window; where enough of them are failures it opens, and calls are refused
 without being made. After the reset timeout it is half open: a single probe goes through, everybody else is refused.
-Two probes in a row that succeed close it, one that fails opens it again. The reset timeout varies, so that many
-instances do not probe a peer in the same moment.
+Two probes in a row that succeed close it, one that fails opens it again; one that ends in neither gives its place
+back. The reset timeout varies, so that many instances do not probe a peer in the same moment.
 """
 
 import logging
@@ -21,6 +21,7 @@ RESET_SECONDS = 15
 RESET_JITTER = 0.3
 SUCCESSES_TO_CLOSE = 2
 MOST_OUTCOMES = 1_000
+"""What the window holds at most: of a peer that is called more often, the latest outcomes count."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Circuit:
         self._uniform = uniform
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=MOST_OUTCOMES)
         self._away_since: float | None = None
+        self._closed_since = clock()
         self._probe_at = 0.0
         self._probing = False
         self._successes = 0
@@ -70,14 +72,14 @@ class Circuit:
 
         Raises `CircuitOpen` instead of letting the call be made.
         """
-        probe = self._admit()
+        began, probe = self._clock(), self._admit()
         try:
             yield
         except failures:
-            self._count(success=False, probe=probe)
+            self._count(success=False, began=began, probe=probe)
             raise
         else:
-            self._count(success=True, probe=probe)
+            self._count(success=True, began=began, probe=probe)
         finally:
             if probe:
                 self._probing = False
@@ -91,10 +93,10 @@ class Circuit:
         self._probing = True
         return True
 
-    def _count(self, *, success: bool, probe: bool) -> None:
+    def _count(self, *, success: bool, began: float, probe: bool) -> None:
         if probe:
             self._probed(success)
-        elif self._away_since is None:  # else it began before the circuit opened, and tells nothing new
+        elif self._away_since is None and began >= self._closed_since:  # else it tells of the outage that is known
             self._outcomes.append((self._clock(), success))
             if not success:
                 self._judge()
@@ -106,8 +108,9 @@ class Circuit:
         self._successes += 1
         if self._successes == SUCCESSES_TO_CLOSE:
             self._away_since = None
+            self._closed_since = self._clock()
             self._outcomes.clear()
-            _log.warning("a circuit is closed again", extra={"peer": self._name})
+            _log.info("a circuit is closed again", extra={"peer": self._name})
 
     def _judge(self) -> None:
         now = self._clock()

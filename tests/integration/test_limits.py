@@ -165,11 +165,11 @@ def test_storage_calls_are_counted(start: Start, new_token: NewPerson, stack: St
 
         dave, erin = new_token(), new_token()
         assert instance.ask(erin).status_code == 200
-        front.planned.extend([drop] * 60)
+        front.planned.extend([drop] * 500)
         lost = instance.ask(dave).json()
         assert lost["code"] == "state_unavailable"
         assert "violated-policies" not in lost
-        for _ in range(6):
+        for _ in range(40):  # until half of the last half minute's calls have failed
             instance.ask(dave)
         front.planned.clear()
         refused(instance.ask(erin, f"{QUESTION} 2"), "minute", "state_unavailable", 503)

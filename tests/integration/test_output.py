@@ -149,6 +149,7 @@ def test_a_failure_is_a_problem_also_for_who_takes_csv_alone(browser: Browser, s
         ("sales\u202e\u2066selas\u2069", "salesselas"),
         ("sales\U000e0049\U000e0047\U000e004e", "sales"),
         ("sa\u200bl\ufeffes\x1b[2J", "sales"),
+        ("sales&#x202e;&#xE0049;&ZeroWidthSpace;", "sales"),
     ],
     ids=lambda value: ascii(value)[:40],
 )

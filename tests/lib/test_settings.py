@@ -237,3 +237,11 @@ def test_any_values_are_settings_or_a_list_of_problems(environ: dict[str, str]) 
         Settings.read(DEVELOPMENT | environ)
     except SettingsInvalid as refusal:
         assert refusal.problems
+
+
+def test_sessions_are_refused_where_strangers_share_the_site() -> None:
+    """All endpoints of Front Door's own domain are one site to a browser; a domain of one's own is not."""
+    shared = PRODUCTION | {"PUBLIC_BASE_URL": "https://contoso-abc.z01.azurefd.net"}
+    assert any(line.startswith("SESSIONS") for line in problems(shared))
+    assert Settings.read(shared | {"SESSIONS": "off"}).sessions is False
+    assert Settings.read(PRODUCTION).sessions is True

@@ -183,6 +183,14 @@ def test_no_parameter_of_an_address_gets_out(before: str, mark: str, name: str, 
     assert "0123" not in told or "0123" in before or "0123" in behind
 
 
+@pytest.mark.parametrize("credential", [TOKEN, f"Bearer {SECRET}", f"code={SECRET}"])
+@pytest.mark.parametrize("seen", [1, 4, 10, 15])
+def test_a_credential_is_cut_out_where_the_text_is_cut_in_it(credential: str, seen: int) -> None:
+    """Its beginning alone would not look like one."""
+    told = written("x" * (LONGEST_TEXT - seen - 1) + " " + credential)["message"]
+    assert "[removed]".startswith(told.lstrip("x").strip())
+
+
 @pytest.mark.parametrize(
     "text",
     ["a request failed", "status code 500", "the token has expired", "status_code=500", "bearer", "state: open", "a=b"],

@@ -135,6 +135,14 @@ def test_characters_that_nobody_sees_are_removed() -> None:
     assert document.markdown == f"{seen}\n\n```sql\nxy\n```"
 
 
+@pytest.mark.parametrize("reference", ["&#x202e;", "&#8238;", "&#xE0041;", "&ZeroWidthSpace;", "&#xFEFF;", "&NoBreak;"])
+def test_characters_that_nobody_sees_are_removed_also_where_they_are_spelled_out(reference: str) -> None:
+    """A reader of markdown makes the character of its reference; so do we, and it goes."""
+    document = read_markdown(f"a{reference}b\n\n| d{reference}e |\n|---|")
+    assert document.text == "ab\n\nde"
+    assert document.markdown == "ab\n\n| de |\n| --- |"
+
+
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
 def test_every_line_end_is_one(end: str) -> None:
     """No line can end for one reader and go on for another."""

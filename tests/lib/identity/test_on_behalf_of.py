@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from lib.errors import ConsentRequired, StateUnavailable, TokenExpired, UserRequired
+from lib.errors import ConsentRequired, ReauthRequired, StateUnavailable, TokenExpired, UserRequired
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import EntraClient
 from lib.identity.on_behalf_of import MOST_TOKENS, OnBehalfOf
@@ -73,6 +73,10 @@ class Session:
         self.kept: list[str] = []
         self.away = away
 
+    async def latest(self) -> str:
+        """The one that is kept now."""
+        return self.kept[-1]
+
     async def renewed(self, refresh_token: str) -> None:
         """Keeps one."""
         if self.away:
@@ -81,7 +85,7 @@ class Session:
 
     def principal(self, refresh_token: str = "old") -> Principal:
         """The person whose session it is."""
-        grant = RefreshGrant("session-1", refresh_token, self.renewed)
+        grant = RefreshGrant("session-1", refresh_token, self.renewed, self.latest)
         return Principal(TENANT, PERSON, "user", "session", START + 8 * 3600, grant)
 
 
@@ -247,3 +251,25 @@ async def test_the_tokens_kept_are_bounded(world: World) -> None:
     await world.tokens.token_for(bearer(), FABRIC)
     await world.tokens.token_for(bearer("carol"), FABRIC)
     assert await world.tokens.token_for(bearer(), FABRIC) == "alice 1"
+
+
+async def test_a_refresh_token_that_another_instance_has_renewed_is_looked_up_once(world: World) -> None:
+    """Entra ends the old one; the session knows the new one, or the person has to sign in again."""
+    session = Session()
+    session.kept.append("newer")
+    asked: list[str] = []
+
+    def grant(form: dict[str, str]) -> httpx.Response:
+        asked.append(form["refresh_token"])
+        if form["refresh_token"] == "old":
+            return refused("invalid_grant", 70043)
+        return granted("fabric", refresh_token="newest")
+
+    world.endpoint.grant = grant
+    assert await world.tokens.token_for(session.principal(), FABRIC) == "fabric"
+    assert asked == ["old", "newer"]
+    assert session.kept == ["newer", "newest"]
+    session.kept.append("old")
+    with pytest.raises(ReauthRequired):
+        await world.tokens.token_for(session.principal(), GRAPH)
+    assert asked == ["old", "newer", "old"]

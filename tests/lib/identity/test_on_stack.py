@@ -199,7 +199,10 @@ async def test_a_person_signs_in_and_the_session_renews(gateway: Gateway) -> Non
     async def renewed(refresh_token: str) -> None:
         kept.append(refresh_token)
 
-    grant = RefreshGrant("session", signed_in.refresh_token, renewed)
+    async def latest() -> str:
+        return signed_in.refresh_token
+
+    grant = RefreshGrant("session", signed_in.refresh_token, renewed, latest)
     principal = Principal(signed_in.tenant_id, signed_in.object_id, "user", "session", time.time() + 3600, grant)
     tokens = OnBehalfOf(gateway.entra)
     assert gateway.audience(await tokens.token_for(principal, FABRIC)) == BOB.object_id

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.errors import SessionExpired
+from lib.errors import SessionExpired, SessionForged
 from lib.identity.sessions import MOST_SESSIONS, RENEW_ATTEMPTS, SIDS, TABLE, Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
@@ -45,10 +45,10 @@ async def test_the_row_gives_nothing_away(sessions: Sessions, tables: Tables) ->
     row = await tables.read(TABLE, opened.row.partition, opened.row.key)
     assert row is not None
     stored = repr((row.partition, row.key, dict(row.values)))
-    secret = cookie.partition(".")[2]
+    secret = cookie.split(".")[1]
     for hidden in (secret, "alice", "Alice Arden", "refresh-1", "tenant"):
         assert hidden not in stored
-    assert re.fullmatch(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}", cookie)
+    assert re.fullmatch(r"[0-9a-f]{32}\.[A-Za-z0-9_-]{43}\.[0-9a-f]{32}", cookie)
 
 
 async def test_every_session_has_a_secret_of_its_own(sessions: Sessions) -> None:
@@ -218,8 +218,38 @@ async def test_a_late_renewal_does_not_bring_a_session_back(sessions: Sessions, 
     """Signed out is signed out, whatever was under way."""
     cookie, opened = await sessions.open(ALICE)
     await sessions.end(cookie)
-    await sessions.renew(opened, "refresh-2")
+    with pytest.raises(SessionExpired):
+        await sessions.renew(opened, "refresh-2")
+    with pytest.raises(SessionExpired):
+        await sessions.refresh_token(opened)
     assert await tables.read(TABLE, opened.row.partition, opened.row.key) is None
+
+
+async def test_of_two_renewals_the_first_one_kept_counts_for_both(sessions: Sessions) -> None:
+    """The slower request drops its own and finds the other's."""
+    cookie, opened = await sessions.open(ALICE)
+    await sessions.renew(opened, "refresh-2")
+    await sessions.renew(opened, "refresh-3")
+    assert (await sessions.find(cookie)).signed_in.refresh_token == "refresh-2"
+    assert await sessions.refresh_token(opened) == "refresh-2"
+
+
+@pytest.mark.parametrize("place", [0, 31, 33, 50, 75, 77, 108])
+async def test_a_forged_cookie_is_known_without_a_look_into_the_table(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """One character of a good one changed, wherever it stands."""
+    cookie, _ = await sessions.open(ALICE)
+    changed = "1" if cookie[place] != "1" else "2"
+    forged = cookie[:place] + changed + cookie[place + 1 :]
+
+    async def read(*_: object) -> None:
+        raise AssertionError("the table was asked")
+
+    monkeypatch.setattr(sessions._tables, "read", read)
+    with pytest.raises(SessionForged):
+        await sessions.find(forged)
+    assert await sessions.end(forged) is None
 
 
 async def test_a_renewal_that_always_comes_late_gives_up_and_says_so(

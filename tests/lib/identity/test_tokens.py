@@ -17,6 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 from lib.errors import (
     Forbidden,
     GatewayError,
+    GuestRejected,
     IdentityProviderUnavailable,
     InsufficientScope,
     TokenExpired,
@@ -441,3 +442,30 @@ async def test_an_id_token_is_no_access_token(validator: TokenValidator) -> None
     """It has the same issuer and the same audience, and no right to anything."""
     with pytest.raises(InsufficientScope):
         await validator.validate(mint(id_claims(azp=SPA)))
+
+
+@pytest.mark.parametrize(
+    "told", [{"acct": 1}, {"acct": "1"}, {"idp": "https://sts.windows.net/elsewhere/"}, {"idp": "live.com"}], ids=str
+)
+async def test_a_guest_comes_in_where_guests_are_allowed(
+    validator: TokenValidator, authority: Authority, clock: Clock, told: Claims
+) -> None:
+    """And else is told so, as a person whom signing in again does not help."""
+    token = mint(claims(**told))
+    with pytest.raises(GuestRejected):
+        await validator.validate(token)
+    async with authority.client() as http:
+        hospitable = TokenValidator(settings(GUESTS="allow"), SigningKeys(http, HOST, [TENANT], now=clock), clock)
+        assert (await hospitable.validate(token)).object_id == PERSON
+
+
+@pytest.mark.parametrize("told", [{}, {"acct": 0}, {"acct": "0"}, {"idp": issuer(TENANT)}], ids=str)
+async def test_a_member_is_no_guest(validator: TokenValidator, told: Claims) -> None:
+    """Told, or not told at all."""
+    assert (await validator.validate(mint(claims(**told)))).object_id == PERSON
+
+
+async def test_how_strongly_somebody_signed_in_is_read(validator: TokenValidator) -> None:
+    """The authentication contexts of conditional access."""
+    assert (await validator.validate(mint(claims(acrs=["c1", "c2"])))).acrs == {"c1", "c2"}
+    assert (await validator.validate(mint(claims()))).acrs == frozenset()
