@@ -72,5 +72,5 @@ async def one_call(*, seconds: float | None = None, **facts: str) -> AsyncIterat
 
 def _is_down(fault: Exception, status: int | None) -> bool:
     if status is None:
-        return isinstance(fault, (AzureError, TimeoutError))
+        return isinstance(fault, (AzureError, OSError))
     return status >= _SERVER_ERRORS or status == _TOO_MANY_REQUESTS

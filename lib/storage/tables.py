@@ -136,10 +136,13 @@ class Tables:
         Lists may be empty: Table Storage stops a long search every so often and says how to go on.
         """
         # As a parameter the SDK writes a number of this size without the L that makes it an Int64, as `expires` is.
-        query = f"expires lt {int(now)}L"
-        patience = {"read_timeout": SEARCH_SECONDS}
         return self._pages(
-            table, query, 2 * SEARCH_SECONDS, select="PartitionKey,RowKey", results_per_page=page, **patience
+            table,
+            f"expires lt {int(now)}L",
+            SEARCH_SECONDS,
+            read_timeout=SEARCH_SECONDS,
+            select="PartitionKey,RowKey",
+            results_per_page=page,
         )
 
     async def ping(self) -> None:

@@ -166,6 +166,41 @@ def test_a_call_from_before_it_opened_says_nothing_to_the_probes(circuit: Circui
     assert state(circuit) == "half_open"
 
 
+def test_calls_from_before_an_outage_do_not_open_it_again_after_it(circuit: Circuit, clock: Clock) -> None:
+    """They may take longer than the outage, and what they tell of is known."""
+    late = [circuit.attempt(Down) for _ in range(LEAST_OUTCOMES)]
+    for one in late:
+        one.__enter__()
+    fail(circuit, LEAST_OUTCOMES)
+    clock.advance(RESET_SECONDS)
+    call(circuit)
+    call(circuit)
+    clock.advance(RESET_SECONDS)
+    for one in late:
+        assert not one.__exit__(Down, Down(), None)
+    assert circuit.state == "closed"
+
+
+def test_it_tells_when_it_opens_and_when_it_closes(
+    circuit: Circuit, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once each, by the peer's name; what is refused or probed meanwhile adds nothing."""
+    with caplog.at_level("INFO"):
+        fail(circuit, LEAST_OUTCOMES)
+        for _ in range(3):
+            with pytest.raises(CircuitOpen):
+                call(circuit)
+        clock.advance(RESET_SECONDS)
+        fail(circuit)
+        clock.advance(RESET_SECONDS)
+        call(circuit)
+        call(circuit)
+    assert [(record.levelname, record.message, record.__dict__["peer"]) for record in caplog.records] == [
+        ("WARNING", "a circuit is open", "peer"),
+        ("INFO", "a circuit is closed again", "peer"),
+    ]
+
+
 def test_the_reset_timeout_varies_by_three_tenths(clock: Clock) -> None:
     """Instances do not probe in the same moment."""
     for chosen, factor in ((min, 1 - RESET_JITTER), (max, 1 + RESET_JITTER)):
@@ -193,6 +228,7 @@ class Machine(RuleBasedStateMachine):
         self.outcomes: list[tuple[float, bool]] = []
         self.good_probes = 0
         self.probe: ExitStack | None = None
+        self.late: ExitStack | None = None
 
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds: float) -> None:
@@ -211,6 +247,31 @@ class Machine(RuleBasedStateMachine):
         assert (self.circuit.state != "closed") == opens
         self.good_probes = 0
 
+    @precondition(lambda self: self.circuit.state == "closed")
+    @rule()
+    def a_neutral_call(self) -> None:
+        """It leaves no trace."""
+        with pytest.raises(ValueError, match="mine"):
+            call(self.circuit, ValueError("mine"))
+        assert self.circuit.state == "closed"
+
+    @precondition(lambda self: self.circuit.state == "closed" and self.late is None)
+    @rule()
+    def a_late_call_begins(self) -> None:
+        """And stays under way until the circuit is open."""
+        self.late = ExitStack()
+        self.late.enter_context(self.circuit.attempt(Down))
+
+    @precondition(lambda self: self.circuit.state != "closed" and self.late is not None)
+    @rule(success=st.booleans())
+    def a_late_call_ends(self, success: bool) -> None:
+        """It changes nothing, however it ends."""
+        before, away_since = self.circuit.state, self.circuit.away_since
+        late, self.late = self.late, None
+        assert late is not None
+        late.close() if success else late.__exit__(Down, Down(), None)
+        assert (self.circuit.state, self.circuit.away_since) == (before, away_since)
+
     @precondition(lambda self: self.circuit.state == "open")
     @rule()
     def a_refused_call(self) -> None:
@@ -226,20 +287,27 @@ class Machine(RuleBasedStateMachine):
         self.probe.enter_context(self.circuit.attempt(Down))
 
     @precondition(lambda self: self.probe is not None)
-    @rule(success=st.booleans())
-    def the_probe_ends(self, success: bool) -> None:
-        """It closes with the second good one and opens with a bad one."""
+    @rule(fault=st.sampled_from([None, Down(), ValueError()]))
+    def the_probe_ends(self, fault: Exception | None) -> None:
+        """It closes with the second good one, opens with a bad one, and leaves its place to the next with neither."""
         probe, self.probe = self.probe, None
         assert probe is not None
-        if success:
-            probe.close()
+        probe.__exit__(fault and type(fault), fault, None)
+        if fault is None:
             self.good_probes += 1
-        else:
-            probe.__exit__(Down, Down(), None)
+        elif isinstance(fault, Down):
             self.good_probes = 0
+            assert self.circuit.state == "open"
         if self.good_probes == 2:
             self.outcomes.clear()
         assert (self.circuit.state == "closed") == (self.good_probes == 2)
+
+    @invariant()
+    def away_as_long_as_it_is_not_closed(self) -> None:
+        """And since a moment that is past."""
+        away_since = self.circuit.away_since
+        assert (away_since is None) == (self.circuit.state == "closed")
+        assert away_since is None or away_since <= self.clock.now
 
     @invariant()
     def no_second_probe(self) -> None:
