@@ -40,6 +40,7 @@ CLIENT_ADDRESS = "client-ip"
 SHUTDOWN_SECONDS = 5
 
 _ADMIN = "/admin/functions/"
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(:[0-9]{1,5})?")
 _TRACE_PARENT = re.compile("[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _log = logging.getLogger("local.host")
 _runtime_log = logging.getLogger("azure.functions")
@@ -112,6 +113,9 @@ class FunctionHost:
         if client := scope.get("client"):
             headers.append((CLIENT_ADDRESS, f"{client[0]}:{client[1]}"))
         first = dict(reversed(headers))
+        if not _HOST.fullmatch(first.get("host", "")):  # as Kestrel does
+            await wire.send_response(send, HostResponse(400), with_body=True)
+            return
         try:
             body = await wire.read_body(receive, first.get("content-length"), self._body_limit)
         except wire.ClientGone:

@@ -57,3 +57,15 @@ def test_links_lead_somewhere(document: Path) -> None:
     """Relative links name files that exist."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), target
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    """A control without its test is a claim."""
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    files = re.findall(r"`(tests/[a-z_/]+\.py)`", page)
+    assert len(files) > 20
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"`(test_[a-z_]+)`", page)
+    assert names
+    assert [name for name in names if f"def {name}(" not in source] == []

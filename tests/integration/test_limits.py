@@ -2,26 +2,25 @@
 
 import json
 import re
-import secrets
 import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from local.fabric import SALES_AGENT, Agent, faults
+from local.fabric import Agent, faults
 from local.faults import drop
-from local.people import ALICE, GATEWAY_OBJECT_ID, PEOPLE
+from local.people import GATEWAY_OBJECT_ID
 from local.serving import Server
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser
+from tests.integration.people import newcomers
 from tests.lib.storage.front import Front
 
 QUESTION = "What are the total sales by month?"
@@ -69,21 +68,13 @@ def start(stack: Stack, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def new_token(stack: Stack, browser: Browser) -> Iterator[NewPerson]:
     """Makes an access token of somebody with whom the agent is shared, and who was never seen before."""
-    made: list[str] = []
-    before = stack.fabric.agents[SALES_AGENT.object_id]
+    with ExitStack() as made:
 
-    def new() -> str:
-        key, object_id = secrets.token_hex(4), str(uuid.uuid4())
-        PEOPLE[key] = replace(ALICE, key=key, object_id=object_id)
-        made.append(key)
-        agent = stack.fabric.agents[SALES_AGENT.object_id]
-        stack.fabric.agents[SALES_AGENT.object_id] = replace(agent, readers=agent.readers | {object_id})
-        return browser.token(key)
+        def new() -> str:
+            (person,) = made.enter_context(newcomers(stack, 1))
+            return browser.token(person.key)
 
-    yield new
-    stack.fabric.agents[SALES_AGENT.object_id] = before
-    for key in made:
-        del PEOPLE[key]
+        yield new
 
 
 def refused(reply: httpx.Response, policy: str, code: str = "rate_limited", status: int = 429) -> None:

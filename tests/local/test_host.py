@@ -263,6 +263,18 @@ def test_a_function_sees_one_value_for_each_header(client: httpx.Client) -> None
     assert (seen["x-tag"], seen["cookie"]) == ("one,two", "a=1; b=2")
 
 
+def test_a_function_sees_the_address_of_the_client_and_none_that_it_claims(client: httpx.Client) -> None:
+    """As Azure's front end sets it."""
+    seen = _echo(client, headers={"Client-IP": "203.0.113.1"})["headers"]["client-ip"]
+    assert seen.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("name", ["[", "a b", "a/b", "a:b", "a@b"])
+def test_a_host_that_is_none_is_refused(client: httpx.Client, name: str) -> None:
+    """As Kestrel refuses it, before any function."""
+    assert client.get("/api/echo/a", headers={"Host": name}).status_code == 400
+
+
 def test_a_chunked_body_is_lost(client: httpx.Client) -> None:
     """Without a `Content-Length` the host passes no body on."""
     assert _echo(client, "POST", content=iter([b"lost"]))["body"] == ""

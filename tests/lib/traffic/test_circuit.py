@@ -292,7 +292,7 @@ class Machine(RuleBasedStateMachine):
         """It closes with the second good one, opens with a bad one, and leaves its place to the next with neither."""
         probe, self.probe = self.probe, None
         assert probe is not None
-        probe.__exit__(fault and type(fault), fault, None)
+        probe.__exit__(type(fault) if fault else None, fault, None)
         if fault is None:
             self.good_probes += 1
         elif isinstance(fault, Down):
