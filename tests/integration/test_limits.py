@@ -24,7 +24,7 @@ from tests.integration.people import newcomers
 from tests.lib.storage.front import Front
 
 QUESTION = "What are the total sales by month?"
-SMALL = {"LIMIT_PER_MINUTE": "20", "LIMIT_BURST": "3", "LIMIT_PER_DAY": "5", "ANSWER_CACHE_SECONDS": "0"}
+SMALL = {"LIMIT_PER_MINUTE": "1", "LIMIT_BURST": "3", "LIMIT_PER_DAY": "5", "ANSWER_CACHE_SECONDS": "0"}
 ROOMY = {"LIMIT_BURST": "100", "LIMIT_PER_DAY": "1000", "LIMIT_IN_FLIGHT": "10"}
 
 type Start = Callable[..., "Instance"]
@@ -105,7 +105,7 @@ def test_past_the_burst_a_question_is_refused_on_every_instance_and_nobody_elses
     assert reply.status_code == 200
     assert reply.headers["ratelimit"].startswith('"minute";r=2;t=')
     assert reply.headers["ratelimit-policy"] == (
-        '"minute";q=20;w=60, "day";q=5;w=86400, "in-flight";q=2;qu="concurrent-requests"'
+        '"minute";q=1;w=60, "day";q=5;w=86400, "in-flight";q=2;qu="concurrent-requests"'
     )
 
 
