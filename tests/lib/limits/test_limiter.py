@@ -13,6 +13,7 @@ from lib.limits.limiter import BUSY_SECONDS, RECENT_SECONDS, SLOT_GRACE_SECONDS,
 from lib.limits.safe_share import SafeShare
 from lib.limits.usage import Limits, Usage
 from lib.settings import StateStorage
+from lib.storage.rows import Conflict
 from lib.storage.server_clock import ServerClock
 from lib.storage.standings import ROW, TABLE, Standings
 from lib.storage.tables import Tables
@@ -268,3 +269,17 @@ async def test_while_storage_is_away_a_share_serves_and_is_repaid(
     finally:
         front.planned.clear()
         await own.close()
+
+
+async def test_who_is_always_overtaken_is_told_to_come_back(
+    limiter: Limiter, partition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others of the same principal were faster each time: they are at it, and one of them will be done soon."""
+
+    async def overtaken(*_: object) -> None:
+        raise Conflict
+
+    monkeypatch.setattr(limiter._standings, "change", overtaken)
+    with pytest.raises(TooManyInFlight) as refusal:
+        await ask(limiter, partition)
+    assert refusal.value.retry_after == BUSY_SECONDS
