@@ -194,8 +194,8 @@ class Parts:
 
         settings = self.settings
         repeats = Meter(Rate.per_minute(REPEATS * settings.limit_per_minute, REPEATS * settings.limit_burst))
-        cache = AnswerCache(settings.answer_cache_seconds)
-        return Questions(cache, repeats, self.limiter, self.revocations, self.row_keys)
+        cache = AnswerCache(settings.answer_cache_seconds, now=self.tables.clock.now)
+        return Questions(cache, repeats, self.limiter, self.revocations, self.row_keys, now=self.tables.clock.now)
 
     @cached_property
     def flows(self) -> "Flows":
@@ -215,6 +215,7 @@ class Parts:
             self.row_keys,
             idle_seconds=self.settings.session_idle_seconds,
             absolute_seconds=self.settings.session_absolute_seconds,
+            now=self.tables.clock.now,  # compared with revocations, which go by that clock
         )
 
     @cached_property
