@@ -25,7 +25,7 @@ _LARGEST_NUMBER = 2**63
 _REMOVED = "[removed]"
 _CREDENTIAL = re.compile(
     r"eyJ[\w.-]{16,}"  # a JWT, wherever it stands
-    r"|\bBearer\s+[^\s\"',]{8,}"
+    r"|\bBearer\s+[^\s\",]{8,}"
     r"|(?:(?<!\w)|(?<=%[0-9a-f]{2}))"  # a parameter of an address or a form, or a member of an object
     r"(?:code|state|sid|sig|nonce|session_state|code_verifier|__Host-[\w-]{1,40}"
     r"|\w{0,40}(?:token|assertion|secret|password|hint|AccountKey))"
