@@ -209,16 +209,21 @@ class StepUpRequired(Unauthenticated):
     """Entra or Fabric wants more than the sign-in proved (multi-factor, a compliant device).
 
     `claims` is the JSON text of the claims request to hand back to Entra
-    (https://learn.microsoft.com/entra/identity-platform/claims-challenge).
+    (https://learn.microsoft.com/entra/identity-platform/claims-challenge). A caller who cannot do that themselves,
+    since the gateway signed them in, goes to `login_url`.
     """
 
     code = "step_up_required"
     title = "The sign-in must be stronger"
     default_detail = "Sign in again with the claims of the challenge in `WWW-Authenticate`."
 
-    def __init__(self, claims: str) -> None:
-        super().__init__()
+    def __init__(self, claims: str, *, login_url: str = "") -> None:
+        super().__init__(
+            "Go to `login_url` and sign in again." if login_url else None,
+            members={"login_url": login_url} if login_url else None,
+        )
         self.claims = claims
+        self.login_url = login_url
 
 
 class Forbidden(GatewayError):

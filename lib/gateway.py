@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class Gateway(Parts):
     ) -> "Given":
         """The agent's answer, asked under the person's own Fabric token, or the app's where the agent is for that."""
         from lib.agents.transcript import compose
+        from lib.identity.step_up import step_up_by_sign_in
 
         scope = self.settings.fabric_scope
         if agent.identity == "app":
@@ -66,7 +68,9 @@ class Gateway(Parts):
             token = partial(self.on_behalf_of.token_for, principal, scope)
         text = compose(question.text, question.history)
         fetch = partial(self.data_agents[agent.name].ask, text, token, deadline)
-        return await self.questions.ask(principal, agent.name, text, deadline, fetch)
+        challenges = step_up_by_sign_in(principal, self.settings.public_base_url)
+        async with challenges if agent.identity == "user" else nullcontext():  # nobody can sign in for the app
+            return await self.questions.ask(principal, agent.name, text, deadline, fetch)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lib.agents.addresses import AgentAddress, UnknownAddress, parse_address
 from lib.environ import EnvironReader, host_of
-from lib.hosts import is_loopback
+from lib.hosts import is_loopback, shares_its_site
 from lib.strict_json import parse_object
 
 type Environment = Literal["development", "staging", "production"]
@@ -29,10 +29,6 @@ FABRIC_RESOURCES = (
 VAULT_SUFFIXES = (".vault.azure.net", ".vault.usgovcloudapi.net", ".vault.azure.cn")
 TABLE_SUFFIXES = (".table.core.windows.net", ".table.core.usgovcloudapi.net", ".table.core.chinacloudapi.cn")
 QUEUE_SUFFIXES = tuple(suffix.replace(".table.", ".queue.") for suffix in TABLE_SUFFIXES)
-
-SHARED_SUFFIXES = (".azurefd.net",)
-"""Where everybody can have a host and browsers see one site: it is not on the Public Suffix List (October 2026), so
-SameSite keeps no stranger's page from sending our cookies along."""
 
 AZURITE = (  # Azurite's account and key are public and the same everywhere (Azurite README, "Default storage account")
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -130,7 +126,7 @@ class Settings:
             state_storage=_state_storage(reader, identity),
             public_base_url=reader.url("PUBLIC_BASE_URL", plain_http_in_development=True),
             allowed_origins=frozenset(reader.items("ALLOWED_ORIGINS", reader.origin)),
-            allowed_tenants=frozenset(reader.items("ALLOWED_TENANTS", reader.as_guid)) or frozenset({tenant}),
+            allowed_tenants=_tenants(reader, tenant),
             allowed_clients=frozenset(reader.items("ALLOWED_CLIENTS", reader.as_guid)) or frozenset({client}),
             required_scope=reader.word("REQUIRED_SCOPE", "access_as_user"),
             required_role=reader.word("REQUIRED_ROLE", "Query.All"),
@@ -149,7 +145,7 @@ class Settings:
             limit_per_day=reader.number("LIMIT_PER_DAY", 300, 1, 1_000_000),
             limit_in_flight=reader.number("LIMIT_IN_FLIGHT", 2, 1, 100),
             app_calls_per_minute=reader.number("APP_CALLS_PER_MINUTE", 100, 1, 6000),
-            failures_per_minute=reader.number("FAILURES_PER_MINUTE", 600, 1, 1_000_000),
+            failures_per_minute=reader.number("FAILURES_PER_MINUTE", 600, 1, 60_000),
             max_instances=reader.number("MAX_INSTANCES", 40, 1, 1000),
             front_door_id=reader.guid("FRONT_DOOR_ID") if reader.get("FRONT_DOOR_ID") else "",
             answer_cache_seconds=reader.number("ANSWER_CACHE_SECONDS", 300, 0, 3600),
@@ -163,11 +159,19 @@ def _sessions(reader: EnvironReader) -> bool:
     """Whether browsers can sign in for a cookie: not where strangers have hosts on what browsers take for our site."""
     on: bool = reader.choice("SESSIONS", ("on", "off")) == "on"
     host = host_of(reader.get("PUBLIC_BASE_URL").lower()) or ""
-    if on and host.endswith(SHARED_SUFFIXES):
-        reader.problem(
-            "SESSIONS", "must be off on a shared host such as *.azurefd.net: use a domain of your own, or off"
-        )
+    if on and shares_its_site(host):
+        shared = "is a name that browsers take for one site with other customers' names, so cookies are not safe there"
+        reader.problem("PUBLIC_BASE_URL", f"{shared}: use a domain of your own, or set SESSIONS=off")
     return on
+
+
+def _tenants(reader: EnvironReader, own: str) -> frozenset[str]:
+    """The tenants whose people may come; the gateway's own is among them, for it is there that browsers sign in."""
+    known = len(reader.problems)
+    listed = frozenset(reader.items("ALLOWED_TENANTS", reader.as_guid))
+    if listed and own and own not in listed and len(reader.problems) == known:
+        reader.problem("ALLOWED_TENANTS", "must list TENANT_ID too: browsers sign in there")
+    return listed or frozenset({own})
 
 
 def _state_storage(reader: EnvironReader, identity: str | None) -> StateStorage:

@@ -26,12 +26,23 @@ class TokenExpired(ValueError):
 
 
 class Issuer:
-    """Signs and verifies the tenant's tokens; `url` is their `iss`, `kid` names the key."""
+    """Signs and verifies one tenant's tokens; `url` is their `iss`, `kid` names the key."""
 
-    def __init__(self, base_url: str, folder: Path | None = None, *, now: Callable[[], float] = time.time) -> None:
-        """The issuer at `base_url`; with a `folder` its key survives a restart, and so do the tokens."""
+    def __init__(
+        self,
+        base_url: str,
+        folder: Path | None = None,
+        *,
+        tenant_id: str = TENANT_ID,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """The issuer at `base_url`; with a `folder` its key survives a restart, and so do the tokens.
+
+        Tenants of one folder sign with the same key, as tenants of Entra do.
+        """
         self.base_url = base_url
-        self.url = f"{base_url}/{TENANT_ID}/v2.0"
+        self.tenant_id = tenant_id
+        self.url = f"{base_url}/{tenant_id}/v2.0"
         self.now = now
         self._key = _load(folder / "signing-key.pem") if folder else _generate()
         self._public: dict[str, str] = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)

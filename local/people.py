@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 TENANT_ID = "3c9d5e0a-4b1f-4f62-9a57-0d2be1c7a001"
+PARTNER_TENANT_ID = "5e1f7c2b-6d30-4a84-bc79-2f4d03e9c009"
+"""A second tenant, for those who emulate one."""
 GATEWAY_CLIENT_ID = "8a2f61d4-7c35-4e0b-b8a9-5f60c2d3b002"
 """The gateway's own app registration: audience of the tokens its callers bring."""
 SCRIPT_CLIENT_ID = "b17e94c3-20d8-4c6a-9e41-7a8d1f5ec003"
@@ -18,7 +20,7 @@ SALES_AGENT_ID = "2c8d3e4f-5061-4b72-9c83-ad94be05c008"
 
 @dataclass(frozen=True)
 class Person:
-    """One member of the emulated tenant."""
+    """One member, or guest, of an emulated tenant."""
 
     key: str
     object_id: str
@@ -28,6 +30,8 @@ class Person:
     office: str
     region: str
     """The one region whose sales row-level security lets this person see."""
+    home_tenant_id: str = ""
+    """Where a guest's account is; empty for a member."""
 
 
 ALICE = Person(

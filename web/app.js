@@ -44,6 +44,8 @@ async function ask(event) {
     at("status").textContent = "";
   } catch (problem) {
     tell(problem);
+    if (problem.code === "step_up_required" && problem.login_url)
+      location.assign(`${problem.login_url}&return_to=${encodeURIComponent(location.pathname)}`);
   }
 }
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lib.agents.failures import AddressUnknown
 from lib.answers.cache import AnswerCache, AnswerKey
-from lib.errors import AgentAccessDenied, RateLimited, TooManyRequests, Unavailable, UpstreamError
+from lib.errors import Forbidden, RateLimited, TooManyRequests, Unauthenticated, Unavailable, UpstreamError
 from lib.traffic.gcra import Meter
 from lib.traffic.single_flight import SingleFlight
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _TELLS_LIMITS = (TooManyRequests, UpstreamError, Unavailable)
 """Failures whose replies tell how much is left; who may not ask is told nothing of limits (the draft, section 8.2)."""
+_ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown)
+"""401, 403 and 404 while the agent is asked: what it has answered before is not given again."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Questions:
             asked_at = self._now()
             try:
                 answer = await fetch()
-            except AgentAccessDenied:
+            except _ACCESS_LOST:
                 self._cache.forget(key.partition, key.agent)
                 raise
         self._cache.put(key, answer, asked_at)

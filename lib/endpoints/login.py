@@ -9,6 +9,7 @@ from lib.gateway import Gateway
 from lib.identity.flows import FLOW_COOKIE, FLOW_SECONDS, MOST_FLOWS, flow_cookie_name
 from lib.identity.principal import Assertion
 from lib.identity.sessions import SignedIn
+from lib.identity.step_up import challenged
 from lib.web.cookies import SESSION_COOKIE, cookie, cookie_names, expire_cookie, session_cookie, set_cookie
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
@@ -23,8 +24,10 @@ async def begin(gateway: Gateway, request: Request) -> Response:
     gateway.require_sessions()
     if request.header("sec-fetch-dest") not in {"", "document"}:  # an image or a frame elsewhere signs nobody in
         raise OriginRejected("A sign-in is begun by going to this address, not by including it.")
-    url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO)
-    sealed = await gateway.flows.seal(replace(flow, session=session_cookie(request)))
+    before, handle = session_cookie(request), request.query.get("step_up")
+    weaker = await challenged(gateway.sessions, before, handle) if handle else None
+    url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO, weaker)
+    sealed = await gateway.flows.seal(replace(flow, session=before))
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
     name = flow_cookie_name(flow.state)
     begun = set_cookie(name, sealed, same_site="None", max_age_seconds=FLOW_SECONDS)
@@ -41,7 +44,8 @@ async def callback(gateway: Gateway, request: Request) -> Response:
     forget_flow = expire_cookie(name, same_site="None")
     try:
         await gateway.flows.spend(flow)
-        session = await _open(gateway, flow.session, await gateway.sign_in.complete(form, flow))
+        signed_in = await gateway.sign_in.complete(form, flow)
+        session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)
         mark = "&" if "?" in flow.return_to else "?"
@@ -64,15 +68,20 @@ async def exchange(gateway: Gateway, request: Request) -> Response:
         principal.username,
         assertion=principal.grant.token,
         assertion_expires_at=principal.grant.expires_at,
+        acrs=" ".join(sorted(principal.acrs)),
     )
     session = await _open(gateway, session_cookie(request), signed_in)
     return json_response(replace(principal, signed_in="session").described(), 201, headers=(session,))
 
 
-async def _open(gateway: Gateway, before: str, signed_in: SignedIn) -> tuple[str, str]:
-    """The cookie of a new session. The one of `before` is ended, never adopted: none can be planted."""
-    if before:
-        await gateway.sessions.end(before)
+async def _open(gateway: Gateway, before: str, signed_in: SignedIn, challenge_handle: str = "") -> tuple[str, str]:
+    """The cookie of a new session. The one of `before` is ended, never adopted: none can be planted.
+
+    The claims of the challenge there, where the sign-in has answered it, are what tokens will be asked for with.
+    """
+    ended = await gateway.sessions.end(before) if before else None
+    if ended and challenge_handle and ended.signed_in.challenge_handle == challenge_handle:
+        signed_in = replace(signed_in, claims=ended.signed_in.challenge)
     value, session = await gateway.sessions.open(signed_in)
     lifetime = max(0, int(session.ends - session.created))
     return set_cookie(SESSION_COOKIE, value, same_site="Strict", max_age_seconds=lifetime)

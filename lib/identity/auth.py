@@ -5,7 +5,6 @@ one person's token with another's session.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lib.errors import ReauthRequired, SessionExpired, TokenMissing
@@ -75,8 +74,7 @@ def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     if signed_in.assertion:
         grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at)
     else:
-        renewed, latest = partial(sessions.renew, session), partial(sessions.refresh_token, session)
-        grant = RefreshGrant(session.row.key, signed_in.refresh_token, renewed, latest)
+        grant = RefreshGrant(session, sessions)
     return Principal(
         tenant_id=signed_in.tenant_id,
         object_id=signed_in.object_id,
@@ -86,4 +84,5 @@ def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
         grant=grant,
         name=signed_in.name,
         username=signed_in.username,
+        acrs=frozenset(signed_in.acrs.split()) | ({signed_in.claims} - {""}),
     )

@@ -53,14 +53,12 @@ class Claims:
             raise refused(name)
         return value
 
-    def tell_a_guest(self) -> bool:
-        """Whether they tell that the person belongs elsewhere: by `acct`, or by an `idp` that is not the issuer.
-
-        Both are optional claims (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
-        """
-        return str(self._values.get("acct", 0)) != "0" or self._values.get("idp", self._values.get("iss")) != (
-            self._values.get("iss")
-        )
+    def flag(self, name: str) -> bool:
+        """A claim that is 0 or 1, as a number or as text, where it is there; else False."""
+        value = self._values.get(name, 0)
+        if type(value) not in {int, str} or value not in {0, 1, "0", "1"}:
+            raise refused(name)
+        return value in {1, "1"}
 
     def guid(self, name: str) -> str:
         """A claim that must be a GUID, in small letters as Entra writes them."""
@@ -78,7 +76,14 @@ class Claims:
 
     def words(self, name: str) -> frozenset[str]:
         """A claim that is a list of texts where it is there; else nothing."""
-        value = self._values.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        if name in self and not self._has_words(name):
             raise refused(name)
-        return frozenset(value)
+        return self.extra_words(name)
+
+    def extra_words(self, name: str) -> frozenset[str]:
+        """A claim that can only add to what its bearer may do: anything but a list of texts adds nothing."""
+        return frozenset(self._values[name]) if self._has_words(name) else frozenset()
+
+    def _has_words(self, name: str) -> bool:
+        value = self._values.get(name)
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)

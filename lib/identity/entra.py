@@ -7,6 +7,7 @@ changes.
 
 import asyncio
 import contextvars
+import json
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -42,8 +43,6 @@ REDEMPTIONS = 4
 OPENID_SCOPES = ("openid", "profile", "offline_access")
 CAPABILITIES = ["CP1"]
 """The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
-CAPABILITIES_CLAIMS = '{"access_token":{"xms_cc":{"values":["CP1"]}}}'
-"""The same as a claims request, where msal does not add it."""
 
 type Application = Any
 """A `ConfidentialClientApplication`: msal has no types."""
@@ -91,9 +90,12 @@ class EntraClient:
         """A token for `scope` in the name of the person whose access token for the gateway is `assertion`."""
         return await self._ask(tenant_id, lambda app: app.acquire_token_on_behalf_of(assertion, [scope]))
 
-    async def refresh(self, tenant_id: str, refresh_token: str, scope: str) -> Token:
-        """A token for `scope` in the name of the person who once signed in; usually with a new refresh token."""
-        data = {"claims": CAPABILITIES_CLAIMS}
+    async def refresh(self, tenant_id: str, refresh_token: str, scope: str, *, claims: str = "") -> Token:
+        """A token for `scope` in the name of the person who once signed in; usually with a new refresh token.
+
+        `claims` is the claims request (JSON) that the sign-in has answered: without it the token would lack them again.
+        """
+        data = {"claims": claims_request(claims)}
         return await self._ask(
             tenant_id, lambda app: app.acquire_token_by_refresh_token(refresh_token, [scope], data=dict(data))
         )
@@ -105,8 +107,21 @@ class EntraClient:
         except (Unauthenticated, Forbidden) as fault:
             raise ClientCredentialRejected from fault
 
-    def authorization_url(self, *, redirect_uri: str, scope: str, state: str, nonce: str, code_challenge: str) -> str:
-        """Where a browser signs in (OpenID Connect Core 3.1.2.1, RFC 7636); Entra posts the outcome back as a form."""
+    def authorization_url(  # noqa: PLR0913  # the parameters of the request
+        self,
+        *,
+        redirect_uri: str,
+        scope: str,
+        state: str,
+        nonce: str,
+        code_challenge: str,
+        claims: str = "",
+        login_hint: str = "",
+    ) -> str:
+        """Where a browser signs in (OpenID Connect Core 3.1.2.1, RFC 7636); Entra posts the outcome back as a form.
+
+        `claims` (JSON) is what the sign-in has to answer, `login_hint` whom Entra is to expect, where that is known.
+        """
         parameters = {
             "client_id": self._settings.client_id,
             "response_type": "code",
@@ -117,7 +132,8 @@ class EntraClient:
             "nonce": nonce,
             "code_challenge": code_challenge,
             "code_challenge_method": "S256",
-            "claims": CAPABILITIES_CLAIMS,
+            "claims": claims_request(claims),
+            **({"login_hint": login_hint} if login_hint else {}),
         }
         return f"{self._authority(self._settings.tenant_id)}/oauth2/v2.0/authorize?{urlencode(parameters)}"
 
@@ -203,6 +219,18 @@ class EntraClient:
 
     def _authority(self, tenant_id: str) -> str:
         return f"{self._settings.entra_authority_host}/{tenant_id}"
+
+
+def claims_request(claims: str = "") -> str:
+    """The `claims` parameter that asks for `claims` (JSON), and says that the gateway handles challenges.
+
+    msal says so itself, but not where it renews, nor to the browser.
+    """
+    wanted = json.loads(claims) if claims else {}
+    access_token = wanted.get("access_token")
+    capabilities = {"xms_cc": {"values": CAPABILITIES}}
+    merged = {**access_token, **capabilities} if isinstance(access_token, dict) else capabilities
+    return json.dumps({**wanted, "access_token": merged}, separators=(",", ":"))
 
 
 def _token(reply: dict[str, Any], asked_at: float) -> Token:

@@ -32,6 +32,7 @@ class Flow:
     """One sign-in under way. `issued_at` is in seconds since the epoch.
 
     `session` is the cookie of the session that the browser had when it began; it does not come along with Entra's form.
+    `challenge_handle` is that of the challenge there which the sign-in is to answer, if it was begun for that.
     """
 
     state: str = field(repr=False)
@@ -40,6 +41,7 @@ class Flow:
     return_to: str
     issued_at: int
     session: str = field(default="", repr=False)
+    challenge_handle: str = field(default="", repr=False)
 
 
 def flow_cookie_name(state: str) -> str:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
@@ -37,7 +36,7 @@ async def fetch_keys(http: httpx.AsyncClient, authority: str, tenant_id: str) ->
     if metadata.get("issuer") != issuer:
         raise DocumentUnusable("the discovery document is another issuer's")
     jwks_uri = metadata.get("jwks_uri")
-    if not isinstance(jwks_uri, str) or not _is_of(authority, jwks_uri):
+    if not isinstance(jwks_uri, str) or not jwks_uri.startswith(f"{authority}/"):
         raise DocumentUnusable("the keys are said to be on another host")
     return read_keys(await fetch_document(http, jwks_uri), issuer)
 
@@ -76,11 +75,3 @@ def _text(described: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"no {name}")
     return value
-
-
-def _is_of(authority: str, uri: str) -> bool:
-    """Whether `uri` has the scheme, host and port of the authority."""
-    try:
-        return urlsplit(uri)[:2] == urlsplit(authority)[:2]
-    except ValueError:
-        return False

@@ -1,7 +1,8 @@
 """Tokens for Fabric, in the name of whoever asks: got once, used until shortly before they end.
 
 A token belongs to the grant it was got with, the caller's very access token or their session, never to the person:
-two grants of one person may differ in what conditional access made of them.
+two grants of one person may differ in what conditional access made of them. Each instance has tokens of its own: one
+more exchange an hour costs less than access tokens in a table would.
 """
 
 import logging
@@ -18,6 +19,7 @@ from lib.traffic.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from lib.identity.entra import EntraClient, Token
+    from lib.identity.sessions import Session
 
 MOST_TOKENS = 2000
 LONGEST_SECONDS = 3600
@@ -54,7 +56,7 @@ class OnBehalfOf:
                 fetch = partial(self._entra.on_behalf_of, principal.tenant_id, assertion.token, scope)
             case RefreshGrant() as session:
                 key, ends = session.key, math.inf
-                fetch = partial(self._renew, principal.tenant_id, session, scope)
+                fetch = partial(self._renew, session, scope)
             case _:
                 raise UserRequired
         return await self._token((key, scope), fetch, ends, rejected)
@@ -86,18 +88,26 @@ class OnBehalfOf:
         if len(self._known) > MOST_TOKENS:
             self._known.popitem(last=False)
 
-    async def _renew(self, tenant_id: str, grant: RefreshGrant, scope: str) -> "Token":
-        used = grant.refresh_token
+    async def _renew(self, grant: RefreshGrant, scope: str) -> "Token":
+        """A token by the session's refresh token, and by the one that another instance has kept where ours is used up.
+
+        Raises `SessionExpired` where the session was ended meanwhile.
+        """
+        session = grant.session
         try:
-            token = await self._entra.refresh(tenant_id, used, scope)
-        except ReauthRequired:  # another instance may have renewed it, which ends the old one
-            if (latest := await grant.latest()) == used:
+            token = await self._refresh(session, scope)
+        except ReauthRequired:
+            session = await grant.sessions.read_again(session)
+            if session.signed_in.refresh_token == grant.session.signed_in.refresh_token:
                 raise
-            used = latest
-            token = await self._entra.refresh(tenant_id, used, scope)
-        if token.refresh_token and token.refresh_token != used:
+            token = await self._refresh(session, scope)
+        if token.refresh_token and token.refresh_token != session.signed_in.refresh_token:
             try:
-                await grant.renewed(token.refresh_token)
+                await grant.sessions.renew(session, token.refresh_token)
             except Unavailable as fault:  # the old one stays good, and the token is here
                 _log.warning("a renewed refresh token could not be kept", extra={"code": fault.code})
         return token
+
+    async def _refresh(self, session: "Session", scope: str) -> "Token":
+        signed_in = session.signed_in
+        return await self._entra.refresh(signed_in.tenant_id, signed_in.refresh_token, scope, claims=signed_in.claims)

@@ -1,12 +1,14 @@
 """Who is asking, once it is proven, and what the gateway may act with on their behalf."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lib.errors import InsufficientScope
+
+if TYPE_CHECKING:
+    from lib.identity.sessions import Session, Sessions
 
 OPERATOR_ROLE = "Gateway.Operate"
 """The app role of those who operate the gateway."""
@@ -27,16 +29,15 @@ class Assertion:
 
 @dataclass(frozen=True)
 class RefreshGrant:
-    """The refresh token of a server-side sign-in. `key` names the session and outlives each renewal.
+    """The refresh token of a server-side sign-in: it is in the `session`, as `sessions` kept it when it was found."""
 
-    `renewed` is awaited with the new refresh token whenever Entra hands one out, so that the session keeps it;
-    `latest` gives the one that it keeps now, which another instance may have renewed.
-    """
+    session: "Session" = field(repr=False)
+    sessions: "Sessions" = field(repr=False, compare=False)
 
-    key: str
-    refresh_token: str = field(repr=False)
-    renewed: Callable[[str], Awaitable[None]] = field(repr=False, compare=False)
-    latest: Callable[[], Awaitable[str]] = field(repr=False, compare=False)
+    @property
+    def key(self) -> str:
+        """A name for this grant, which outlives each renewal."""
+        return self.session.row.key
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Principal:
     """A person or an app of a tenant. Identity is (tenant id, object id), never a name or an address.
 
     `name` and `username` are for display alone. `expires_at` (seconds since the epoch) is when the token or the
-    session behind this request ends. `grant` is what Fabric tokens are got with; an app has none. `acrs` are the
-    authentication contexts that the token proves.
+    session behind this request ends. `grant` is what Fabric tokens are got with; an app has none. `acrs` tell
+    how strongly somebody has signed in: the authentication contexts of the token, or the claims that were answered.
     """
 
     tenant_id: str = field(repr=False)

@@ -2,13 +2,12 @@
 
 The cookie carries the person's partition, a secret of 256 bits, and an HMAC of both, by which a forged one is known
 without looking anywhere. The row's key is another HMAC of that secret, so who reads the table cannot make a cookie, and
-who holds a cookie finds one row only. The row is written with `insert`
-and `update`, never with an upsert: a late write must not bring a session back after logout.
+who holds a cookie finds one row only. The row is written with `insert` and `update`, never with an upsert: a late write
+must not bring a session back after logout.
 """
 
 import hmac
 import json
-import logging
 import re
 import secrets
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib.errors import SessionExpired, SessionForged
+from lib.errors import SessionExpired, SessionForged, StateUnavailable
 from lib.storage.row_keys import KEY_DIGITS
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Sealer, Unsealable
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 TABLE = "sessions"
 SIDS = "sids"
 MOST_SESSIONS = 10
-RENEW_ATTEMPTS = 3
+CHANGE_ATTEMPTS = 3
+HANDLE_BYTES = 16
 TOUCH_FRACTION = 0.2
 """A session is marked as used once this part of its idle time has passed, so that not every request writes."""
 
-_log = logging.getLogger(__name__)
 _COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.([0-9a-f]{32})")
 
 
@@ -41,8 +40,10 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.([0-9a-f]{32})")
 class SignedIn:
     """What a session remembers of a sign-in. Either `assertion` or `refresh_token` gets Fabric tokens.
 
-    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's logout page wants, `sid` what
-    it names the sign-in by when it tells that it has ended.
+    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's pages know the person by, `sid`
+    what it names the sign-in by when it tells that it has ended. `acrs` are the assertion's authentication contexts,
+    separated by spaces. `claims` is the claims request (JSON) that the sign-in has answered, `challenge` the one that a
+    stronger sign-in has to answer, which is begun by `challenge_handle`.
     """
 
     tenant_id: str
@@ -53,7 +54,11 @@ class SignedIn:
     sid: str = field(default="", repr=False)
     assertion: str = field(default="", repr=False)
     assertion_expires_at: float = 0
+    acrs: str = ""
     refresh_token: str = field(default="", repr=False)
+    claims: str = field(default="", repr=False)
+    challenge: str = field(default="", repr=False)
+    challenge_handle: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Session:
 
 
 class Sessions:
-    """Opens, finds, renews and ends sessions."""
+    """Opens, finds, changes and ends sessions."""
 
     def __init__(
         self,
@@ -103,11 +108,11 @@ class Sessions:
             "ends": ends,
             "expires": int(ends),
         }
-        await self._make_room(partition)
         if signed_in.sid:  # first: a session that this does not know could not be ended from outside
             sid = await self._keys.row("sid", signed_in.sid)
             await self._tables.insert(SIDS, sid, f"{partition}{key}", {"expires": int(ends)})
         row = await self._tables.insert(TABLE, partition, key, values)
+        await self._make_room(row)
         cookie = f"{partition}.{secret}.{await self._keys.row('cookie', partition, secret)}"
         return cookie, Session(signed_in, now, now, ends, row)
 
@@ -125,34 +130,37 @@ class Sessions:
             return await self._touch(session, now)
         return session
 
-    async def renew(self, session: Session, refresh_token: str) -> None:
-        """Keeps a renewed refresh token, unless another request has kept one first: then that one counts.
-
-        Raises `SessionExpired` where the session was ended meanwhile: it stays ended.
-        """
-        signed_in = replace(session.signed_in, refresh_token=refresh_token)
-        sealed = await self._sealed(session.row.partition, session.row.key, signed_in)
-        row = session.row
-        for _ in range(RENEW_ATTEMPTS):
-            try:
-                await self._tables.update(TABLE, row, {"sealed": sealed})
-            except Conflict:  # another request has touched the session, or renewed it too
-                latest = await self._tables.read(TABLE, row.partition, row.key)
-                if latest is None:
-                    raise SessionExpired from None
-                if (await self._opened(latest)).signed_in.refresh_token != session.signed_in.refresh_token:
-                    return
-                row = latest
-            else:
-                return
-        _log.warning("a renewed refresh token could not be kept")
-
-    async def refresh_token(self, session: Session) -> str:
-        """The refresh token as it is kept now. Raises `SessionExpired` where the session was ended meanwhile."""
+    async def read_again(self, session: Session) -> Session:
+        """The session as it is kept now. Raises `SessionExpired` where it was ended meanwhile."""
         row = await self._tables.read(TABLE, session.row.partition, session.row.key)
         if row is None:
             raise SessionExpired
-        return (await self._opened(row)).signed_in.refresh_token
+        return await self._opened(row)
+
+    async def renew(self, session: Session, refresh_token: str) -> None:
+        """Keeps a renewed refresh token, unless somebody else has kept one since `session` was read: then theirs stays.
+
+        Raises `SessionExpired` where the session was ended meanwhile: it stays ended.
+        """
+        used = session.signed_in.refresh_token
+
+        def renewed(known: SignedIn) -> SignedIn:
+            return replace(known, refresh_token=refresh_token) if known.refresh_token == used else known
+
+        await self._change(session, renewed)
+
+    async def challenge(self, session: Session, claims: str) -> str:
+        """Keeps the claims that a stronger sign-in has to answer, and returns the handle that begins it.
+
+        The latest claims count. The same ones keep their handle, so that tabs that meet them at once do not take each
+        other's away. Raises `SessionExpired` likewise.
+        """
+        handle = secrets.token_urlsafe(HANDLE_BYTES)
+
+        def challenged(known: SignedIn) -> SignedIn:
+            return known if known.challenge == claims else replace(known, challenge=claims, challenge_handle=handle)
+
+        return (await self._change(session, challenged)).signed_in.challenge_handle
 
     async def end(self, cookie: str) -> Session | None:
         """Ends the session of a cookie and returns it; None where it has ended before."""
@@ -181,10 +189,13 @@ class Sessions:
             await self._tables.delete(TABLE, partition, key)
             await self._tables.delete(SIDS, entry.partition, entry.key)
 
-    async def _make_room(self, partition: str) -> None:
-        """Ends a person's oldest sessions, so that with a new one they have at most ten."""
-        rows = [row async for row in self._tables.rows(TABLE, partition)]
-        rows.sort(key=lambda row: float(row.values["created"]))
+    async def _make_room(self, newest: Row) -> None:
+        """Ends a person's oldest sessions, so that with the newest they have at most ten.
+
+        Once that one is there: of two sign-ins at once, the later one to look sees both.
+        """
+        rows = [row async for row in self._tables.rows(TABLE, newest.partition) if row.key != newest.key]
+        rows.sort(key=lambda row: (float(row.values["created"]), row.key))
         for row in rows[: max(0, len(rows) - MOST_SESSIONS + 1)]:
             await self._tables.delete(TABLE, row.partition, row.key)
 
@@ -195,6 +206,24 @@ class Sessions:
         if not hmac.compare_digest(await self._keys.row("cookie", parts[1], parts[2]), parts[3]):
             raise SessionForged
         return await self._tables.read(TABLE, parts[1], await self._keys.row("session", parts[2]))
+
+    async def _change(self, session: Session, change: Callable[[SignedIn], SignedIn]) -> Session:
+        """The session with `change` made to what is kept now, in one write that nobody else's came before.
+
+        Raises `SessionExpired` where the session was ended, `StateUnavailable` where others are always faster.
+        """
+        for _ in range(CHANGE_ATTEMPTS):
+            signed_in, row = change(session.signed_in), session.row
+            if signed_in == session.signed_in:
+                return session
+            try:
+                sealed = await self._sealed(row.partition, row.key, signed_in)
+                row = await self._tables.update(TABLE, row, {"sealed": sealed})
+            except Conflict:
+                session = await self.read_again(session)
+            else:
+                return replace(session, signed_in=signed_in, row=row)
+        raise StateUnavailable
 
     async def _sealed(self, partition: str, key: str, signed_in: SignedIn) -> bytes:
         return await self._sealer.seal(json.dumps(asdict(signed_in)).encode(), TABLE, partition, key)

@@ -85,14 +85,18 @@ class SignIn:
         self._random = random
         self._redirect_uri = settings.public_base_url + CALLBACK_PATH
 
-    async def begin(self, return_to: str) -> tuple[str, Flow]:
-        """Where to send the browser, and what to remember until it is back. Raises `InvalidRequest`."""
+    async def begin(self, return_to: str, challenged: SignedIn | None = None) -> tuple[str, Flow]:
+        """Where to send the browser, and what to remember until it is back. Raises `InvalidRequest`.
+
+        `challenged` is the earlier sign-in whose challenge this one is to answer, if there is one.
+        """
         flow = Flow(
             state=self._secret(),
             code_verifier=self._secret(),
             nonce=self._secret(),
             return_to=checked_return_to(return_to, self._settings.allowed_origins),
             issued_at=int(self._now()),
+            challenge_handle=challenged.challenge_handle if challenged else "",
         )
         url = self._entra.authorization_url(
             redirect_uri=self._redirect_uri,
@@ -100,6 +104,8 @@ class SignIn:
             state=flow.state,
             nonce=_hashed(flow.nonce),
             code_challenge=_base64url(hashlib.sha256(flow.code_verifier.encode()).digest()),
+            claims=challenged.challenge if challenged else "",
+            login_hint=challenged.login_hint if challenged else "",
         )
         return url, flow
 

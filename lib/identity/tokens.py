@@ -2,7 +2,7 @@
 
 Checks run in one order, cheap before costly, and nothing is decided from a claim before its signature is proven:
 the form of the token, its header, the key, the signature and times, the issuer and tenant, the key's own issuer, the
-audience, what kind of principal speaks, and the client it speaks through (RFC 8725;
+audience, what kind of principal speaks, the client it speaks through, and whether a person is a guest (RFC 8725;
 https://learn.microsoft.com/entra/identity-platform/access-tokens and .../claims-validation).
 """
 
@@ -18,6 +18,7 @@ import jwt
 from lib.errors import GuestRejected, InsufficientScope, TokenExpired
 from lib.identity.claims import Claims, decode_segment, refused
 from lib.identity.key_sets import SigningKey
+from lib.identity.principal import OPERATOR_ROLE
 from lib.identity.signing_keys import SigningKeys
 from lib.settings import Settings
 from lib.strict_json import parse_object
@@ -107,17 +108,22 @@ class TokenValidator:
         client_id = claims.guid("azp")
         if client_id not in self._settings.allowed_clients:
             raise refused("client")
+        if kind == "user":
+            self._refuse_guest(claims)
+        tenant_id = claims.guid("tid")
+        if tenant_id != self._settings.tenant_id:  # a tenant's own administrators give its people their roles
+            roles -= {OPERATOR_ROLE}
         return AccessToken(
             token=token,
             kind=kind,
-            tenant_id=claims.guid("tid"),
+            tenant_id=tenant_id,
             object_id=claims.guid("oid"),
             client_id=client_id,
             issued_at=claims.seconds("iat"),
             expires_at=claims.seconds("exp"),
             scopes=scopes,
             roles=roles,
-            acrs=claims.words("acrs"),
+            acrs=claims.extra_words("acrs"),
             name=claims.optional_text("name"),
             username=claims.optional_text("preferred_username"),
             sid=claims.optional_text("sid"),
@@ -131,6 +137,7 @@ class TokenValidator:
         claims = await self._proven(token)
         if not hmac.compare_digest(claims.text("nonce").encode(), nonce.encode()):
             raise refused("nonce")
+        self._refuse_guest(claims)
         return IdToken(
             tenant_id=claims.guid("tid"),
             object_id=claims.guid("oid"),
@@ -150,8 +157,6 @@ class TokenValidator:
         claims = Claims(_signed(token, key))
         self._check_times(claims)
         self._check_origin(claims, key)
-        if claims.tell_a_guest() and not self._settings.guests:
-            raise GuestRejected
         return claims
 
     def _tenant(self, unverified_payload: str) -> str:
@@ -203,6 +208,16 @@ class TokenValidator:
         if self._settings.required_role not in roles:
             raise InsufficientScope(self._wanted("app"))
         return "app", frozenset(), roles
+
+    def _refuse_guest(self, claims: Claims) -> None:
+        """Raises `GuestRejected` for a guest: one whom `acct` calls so, or whose `idp` is not the tenant itself.
+
+        https://learn.microsoft.com/entra/identity-platform/optional-claims-reference and
+        https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
+        """
+        elsewhere = "idp" in claims and claims.text("idp") != claims.text("iss")
+        if (claims.flag("acct") or elsewhere) and not self._settings.guests:
+            raise GuestRejected
 
     def _wanted(self, kind: Literal["user", "app"]) -> str:
         return self._settings.required_scope if kind == "user" else self._settings.required_role

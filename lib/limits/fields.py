@@ -16,7 +16,7 @@ def fields(limits: Limits, usage: Usage, now: int) -> tuple[tuple[str, str], ...
     members = [f'"{limits.name}";r={left};t={math.ceil(wait / 1000)}']
     policies = [f'"{limits.name}";q={limits.per_minute};w=60']
     if (today := usage.left_today(limits, now)) is not None:
-        members.append(f'"day";r={today};t={math.ceil((DAY_MS - now % DAY_MS) / 1000)}')
+        members.append(f'"day";r={today};t={math.ceil(usage.rest_of_day(now) / 1000)}')
         policies.append(f'"day";q={limits.per_day};w={DAY_MS // 1000}')
     if limits.in_flight is not None:
         policies.append(f'"in-flight";q={limits.in_flight};qu="concurrent-requests"')

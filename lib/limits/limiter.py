@@ -5,29 +5,33 @@ refuses by a known row refuses by any later one, so that neither costs a read. W
 instance lets through its safe share; a single call that fails is no outage, and closes the door.
 """
 
+import asyncio
 import logging
+import math
 import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import GatewayError, RateLimited, ReducedCapacity, StateUnavailable, TooManyInFlight
 from lib.limits.fields import fields
 from lib.limits.usage import Debt, Limits, Refusal, Slot, Usage
 from lib.storage.rows import Conflict
+from lib.traffic.gcra import MINUTE_MS
 
 if TYPE_CHECKING:
     from lib.limits.safe_share import SafeShare
     from lib.storage.standings import Standing, Standings
 
 SLOT_GRACE_SECONDS = 5
+RELEASE_SECONDS = 2
 RECENT_SECONDS = 1
 """A place may have been given back elsewhere since: an older row is read again before it refuses by that."""
 BUSY_SECONDS = 2
 JITTER = 0.2
+"""Who waits comes up to this part of the wait later, though of no more than a minute."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,28 +75,37 @@ class Limiter:
 
     def fields(self, partition: str) -> tuple[tuple[str, str], ...]:
         """The reply's fields that tell how much is left, as far as it is known here."""
-        known = self._standings.known(partition)
-        return fields(self._limits, Usage.read(known.values), self._now_ms()) if known else ()
+        if (known := self._standings.known(partition)) is None:
+            return ()
+        now = self._now_ms()
+        return fields(self._limits, Usage.read(known.values).owing(self._share.debt(partition), now), now)
 
     async def _admit(self, partition: str, slot_id: str, milliseconds: int) -> None:
-        debt = self._share.debt(partition)
+        owed = Debt()
+
+        def let_in(standing: "Standing") -> Mapping[str, Any]:
+            nonlocal owed  # looked up where changes take turns, so that it is written once
+            owed = self._share.debt(partition)
+            return self._let_in(slot_id, milliseconds, owed, standing)
+
         try:
-            await self._standings.change(partition, partial(self._let_in, slot_id, milliseconds, debt))
+            await self._standings.change(partition, let_in)
         except Conflict as fault:  # others of the same principal were faster each time
-            raise TooManyInFlight("in-flight", retry_after=BUSY_SECONDS) from fault
+            policy = self._limits.name if self._limits.in_flight is None else "in-flight"
+            raise self._refused(Refusal(policy, BUSY_SECONDS * 1000)) from fault
         except StateUnavailable:
             if (away := self._standings.away_seconds()) is None:
                 raise
             self._admit_by_share(partition, slot_id, away)
         else:
-            self._share.repaid(partition, debt)
+            self._share.repaid(partition, owed)
 
-    def _let_in(self, slot_id: str, milliseconds: int, debt: Debt, standing: "Standing") -> Mapping[str, Any]:
-        """The row with one more let through; nothing where it says so already."""
+    def _let_in(self, slot_id: str, milliseconds: int, owed: Debt, standing: "Standing") -> Mapping[str, Any]:
+        """The row with one more let through, and what is owed; nothing where it says so already."""
         usage, now = Usage.read(standing.values), self._now_ms()
         if usage.has_admitted(slot_id):  # the reply to our own write was lost
             return {}
-        usage = usage.owing(debt, now)
+        usage = usage.owing(owed, now)
         if refusal := usage.refusal(self._limits, now):
             if refusal.policy == "in-flight" and self._standings.age(standing) > RECENT_SECONDS:
                 raise Conflict
@@ -120,8 +133,9 @@ class Limiter:
             return {} if after == before else {"slots": after.written(0)["slots"]}
 
         try:
-            await self._standings.change(partition, release)
-        except (Conflict, GatewayError) as fault:
+            async with asyncio.timeout(RELEASE_SECONDS):  # the answer is there, and waits for this
+                await self._standings.change(partition, release)
+        except (Conflict, GatewayError, TimeoutError) as fault:
             _log.warning("a place could not be given back", extra={"fault": type(fault).__name__})
 
     def _refused(self, refusal: Refusal) -> RateLimited | TooManyInFlight:
@@ -131,7 +145,8 @@ class Limiter:
 
     def _retry_after(self, refusal: Refusal) -> int:
         """Whole seconds, never too early, and not the same for all who wait."""
-        return -int(-refusal.wait * self._uniform(1, 1 + JITTER) // 1000)
+        late = min(refusal.wait, MINUTE_MS) * self._uniform(0, JITTER)
+        return math.ceil((refusal.wait + late) / 1000)
 
     def _now_ms(self) -> int:
         return int(self._now() * 1000)

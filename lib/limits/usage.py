@@ -14,7 +14,7 @@ from lib.traffic.gcra import Rate
 
 DAY_MS = 24 * 3600 * 1000
 KEPT_SECONDS = 3600
-"""For how long a row is kept after its day."""
+"""For how long a row is kept after its day, and after its rate has come to rest."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Usage:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """What a row says; nothing used where it says nothing."""
-        slots = tuple(Slot(name, until) for name, until in json.loads(values.get("slots") or "[]"))
+        slots = tuple(Slot(name, until) for name, until, *_ in json.loads(values.get("slots") or "[]"))
         return cls(values.get("tat", 0), values.get("day", 0), values.get("asked", 0), slots, values.get("last", ""))
 
     def written(self, row_expires: int) -> dict[str, Any]:
         """The same as a row's values; `expires` never comes before that of the row, which holds more than this."""
         slots = json.dumps([[slot.id, slot.until] for slot in self.slots], separators=(",", ":"))
-        ends = (self.day + 1) * DAY_MS // 1000 + KEPT_SECONDS
+        ends = max((self.day + 1) * DAY_MS, self.tat) // 1000 + KEPT_SECONDS
         return {
             "tat": self.tat,
             "day": self.day,
@@ -95,9 +95,8 @@ class Usage:
         """Why one more may not go now; None where it may."""
         if wait := limits.rate.wait(self.tat, now):
             return Refusal(limits.name, wait)
-        day = self._day(now)
-        if limits.per_day is not None and self.asked_on(day) >= limits.per_day:
-            return Refusal("day", (day + 1) * DAY_MS - now)
+        if self.left_today(limits, now) == 0:
+            return Refusal("day", self.rest_of_day(now))
         taken = self._taken(now)
         if limits.in_flight is not None and len(taken) >= limits.in_flight:
             return Refusal("in-flight", min(slot.until for slot in taken) - now)
@@ -131,6 +130,10 @@ class Usage:
     def left_today(self, limits: Limits, now: int) -> int | None:
         """How many are left of the day; None without such a limit."""
         return None if limits.per_day is None else max(0, limits.per_day - self.asked_on(self._day(now)))
+
+    def rest_of_day(self, now: int) -> int:
+        """How long the day goes on that is counted."""
+        return (self._day(now) + 1) * DAY_MS - now
 
     def _day(self, now: int) -> int:
         return max(self.day, now // DAY_MS)

@@ -79,19 +79,21 @@ class Standings:
 
         Where only the reply to a write was lost, the row is read and `change` asked again, which sees that it was
         made. Changes of this process go one after the other: they would only be in each other's way.
-        Raises what `change` raises, `Conflict` where others were faster each time, and `StateUnavailable`.
+        Raises what `change` raises, and of so many attempts what ended the last: `Conflict` where somebody else was
+        faster, `StateUnavailable` where the write failed.
         """
         async with self._turns.setdefault(partition, asyncio.Lock()):
             standing = self.known(partition) or await self.read(partition)
-            for _ in range(ATTEMPTS):
+            for _ in range(ATTEMPTS - 1):
                 try:
-                    changes = change(standing)
-                    return await self._write(partition, standing, changes) if changes else standing
+                    return await self._write(partition, standing, change(standing))
                 except (Conflict, StateUnavailable):
                     standing = await self.read(partition)
-            raise Conflict
+            return await self._write(partition, standing, change(standing))
 
     async def _write(self, partition: str, standing: Standing, changes: "Mapping[str, Value]") -> Standing:
+        if not changes:
+            return standing
         if standing.row is None:
             row = await self._tables.insert(TABLE, partition, ROW, changes)
         else:

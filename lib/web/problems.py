@@ -35,7 +35,7 @@ def problem(error: GatewayError, trace_id: str, authorization_uri: str) -> Respo
 
 def _challenge(error: GatewayError, authorization_uri: str) -> str:
     match error:
-        case StepUpRequired():
+        case StepUpRequired(login_url=""):
             claims = base64.b64encode(error.claims.encode()).decode()
             return (
                 f'Bearer realm="", authorization_uri="{authorization_uri}", '

@@ -1,6 +1,7 @@
 """The tenant's endpoints, at the paths Entra has them."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -10,16 +11,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from local.entra import tokens
 from local.entra.grants import access_token, token
 from local.entra.sign_in import authorize, logout
 from local.entra.tenant import GATEWAY_SCOPE, Access, Entra
-from local.people import GATEWAY_CLIENT_ID, SCRIPT_CLIENT_ID, TENANT_ID
+from local.people import GATEWAY_CLIENT_ID, SCRIPT_CLIENT_ID
+
+type Endpoint = Callable[[Entra, Request], Awaitable[ASGIApp]]
 
 
 def build(entra: Entra) -> Starlette:
-    """The tenant as an ASGI application."""
+    """The tenant, and its partners, as an ASGI application."""
     endpoints = (
         ("/v2.0/.well-known/openid-configuration", "discovery", _discovery, ["GET"]),
         ("/discovery/v2.0/keys", "keys", _keys, ["GET"]),
@@ -28,12 +32,19 @@ def build(entra: Entra) -> Starlette:
         ("/oauth2/v2.0/logout", "logout", logout, ["GET"]),
     )
     routes = [
-        Route(f"/{TENANT_ID}{path}", entra.faults.guard(name, partial(handler, entra)), methods=methods)
+        Route(f"/{{tenant}}{path}", partial(_in_tenant, entra, name, handler), methods=methods)
         for path, name, handler, methods in endpoints
     ]
     routes.append(Route("/local/token", partial(_local_token, entra), methods=["GET"]))
     # Entra answers any origin here: pages that are public clients redeem their codes themselves.
     return Starlette(routes=routes, middleware=[Middleware(CORSMiddleware, allow_origins=["*"])])
+
+
+async def _in_tenant(entra: Entra, name: str, handler: Endpoint, request: Request) -> ASGIApp:
+    tenant = entra.tenant(request.path_params["tenant"])
+    if tenant is None:
+        return Response(status_code=404)
+    return await tenant.faults.guard(name, partial(handler, tenant))(request)
 
 
 async def _discovery(entra: Entra, _request: Request) -> Response:

@@ -20,8 +20,17 @@ TOKEN_EXCHANGE = "api://AzureADTokenExchange"  # noqa: S105 - an audience, not a
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-def authenticate(form: Mapping[str, str], client: Registration, issuer: Issuer, token_endpoint: str) -> str:
-    """How the client proved who it is, as the value of `azpacr`; raises Refused where it did not."""
+def authenticate(
+    form: Mapping[str, str],
+    client: Registration,
+    issuer: Issuer,
+    token_endpoint: str,
+    home: Issuer | None = None,
+) -> str:
+    """How the client proved who it is, as the value of `azpacr`; raises Refused where it did not.
+
+    `home` is the issuer of the client's managed identity, where that lives in another tenant.
+    """
     assertion, secret = form.get("client_assertion"), form.get("client_secret")
     if client.is_public:
         if assertion or secret:
@@ -30,7 +39,7 @@ def authenticate(form: Mapping[str, str], client: Registration, issuer: Issuer, 
     if assertion:
         if form.get("client_assertion_type") != _JWT_BEARER:
             raise Refused(700009, parameter="client_assertion_type")
-        _check_assertion(assertion, client, issuer, token_endpoint)
+        _check_assertion(assertion, client, issuer, token_endpoint, home or issuer)
         return tokens.ASSERTION
     if not secret:
         raise Refused(7000218)
@@ -39,13 +48,13 @@ def authenticate(form: Mapping[str, str], client: Registration, issuer: Issuer, 
     return tokens.SECRET
 
 
-def _check_assertion(assertion: str, client: Registration, issuer: Issuer, token_endpoint: str) -> None:
+def _check_assertion(assertion: str, client: Registration, issuer: Issuer, token_endpoint: str, home: Issuer) -> None:
     header, claims = _unverified(assertion)
     if claims.get("iss") == client.client_id:
         _check_certificate(assertion, header, client, (token_endpoint, issuer.url))
         _check_own_claims(claims, client, issuer.now())
     else:
-        _check_federated(assertion, claims, client, issuer)
+        _check_federated(assertion, claims, client, home)
 
 
 def _check_federated(assertion: str, unverified: Mapping[str, Any], client: Registration, issuer: Issuer) -> None:

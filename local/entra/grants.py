@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from local.entra import clients, tokens
+from local.entra.contexts import asked_contexts, require_contexts
 from local.entra.errors import NO_STORE, Refused
 from local.entra.tenant import GRAPH, Access, Entra, Registration, parse_scope
 from local.issuer import TokenExpired
-from local.people import GATEWAY_CLIENT_ID, TENANT_ID, Person
+from local.people import GATEWAY_CLIENT_ID, Person
 
 REFRESH_SECONDS = 90 * 24 * 3600
 _REFRESH_PREFIX = "1."
@@ -44,6 +45,8 @@ class SignIn:
     sid: str
     scope: str
     """The scope to issue for, and the one a refresh starts from."""
+    contexts: frozenset[str] = frozenset()
+    """The authentication contexts that the sign-in has proven: a token tells those that it is asked for with."""
     nonce: str | None = None
 
 
@@ -62,11 +65,20 @@ def _redeem(entra: Entra, form: Mapping[str, str]) -> dict[str, Any]:
     if grant_type not in _GRANTS:
         raise Refused(70003)
     client = entra.registration(_require(form, "client_id"))
-    azpacr = clients.authenticate(form, client, entra.issuer, entra.token_endpoint)
+    azpacr = clients.authenticate(form, client, entra.issuer, entra.token_endpoint, entra.home)
     return _GRANTS[grant_type](Call(entra, form, client, azpacr))
 
 
-def access_token(entra: Entra, client_id: str, azpacr: str, person: Person, sid: str, access: Access) -> str:
+def access_token(  # noqa: PLR0913 - what a token says
+    entra: Entra,
+    client_id: str,
+    azpacr: str,
+    person: Person,
+    sid: str,
+    access: Access,
+    *,
+    contexts: Iterable[str] = (),
+) -> str:
     """A delegated access token."""
     claims = tokens.person_claims(person, access.audience, sid) | {
         "azp": client_id,
@@ -75,6 +87,8 @@ def access_token(entra: Entra, client_id: str, azpacr: str, person: Person, sid:
     }
     if access.audience == GATEWAY_CLIENT_ID and (roles := entra.roles.get(person.key)):
         claims["roles"] = list(roles)
+    if acrs := sorted(contexts):
+        claims["acrs"] = acrs
     return tokens.lasting(entra.issuer, entra.token_seconds, claims)
 
 
@@ -93,7 +107,8 @@ def _by_code(call: Call) -> dict[str, Any]:
         raise Refused(500112)
     if _s256(call.require("code_verifier")) != bound.challenge:
         raise Refused(501481)
-    return _delegated(call, SignIn(bound.person, bound.sid, call.form.get("scope", bound.scope), bound.nonce))
+    scope = call.form.get("scope", bound.scope)
+    return _delegated(call, SignIn(bound.person, bound.sid, scope, bound.contexts, bound.nonce))
 
 
 def _by_refresh_token(call: Call) -> dict[str, Any]:
@@ -105,7 +120,8 @@ def _by_refresh_token(call: Call) -> dict[str, Any]:
     except ValueError:
         raise Refused(70000) from None
     scope = call.form.get("scope", claims["scope"])
-    return _delegated(call, SignIn(call.entra.member(claims["oid"]), claims["sid"], scope))
+    contexts = frozenset(claims.get("acrs", []))
+    return _delegated(call, SignIn(call.entra.member(claims["oid"]), claims["sid"], scope, contexts))
 
 
 def _on_behalf_of(call: Call) -> dict[str, Any]:
@@ -120,7 +136,8 @@ def _on_behalf_of(call: Call) -> dict[str, Any]:
     if "scp" not in claims:
         raise Refused(7000114)
     person = call.entra.member(claims.get("oid", ""))
-    return _delegated(call, SignIn(person, claims.get("sid", ""), call.require("scope")))
+    contexts = frozenset(claims.get("acrs", []))
+    return _delegated(call, SignIn(person, claims.get("sid", ""), call.require("scope"), contexts))
 
 
 def _by_client_credentials(call: Call) -> dict[str, Any]:
@@ -147,9 +164,11 @@ _GRANTS: dict[str, Callable[[Call], dict[str, Any]]] = {
 def _delegated(call: Call, sign_in: SignIn) -> dict[str, Any]:
     """The reply for a person: the access token, and what the OpenID scopes ask for besides."""
     access = _single(sign_in.scope)
+    asked = asked_contexts(call.form.get("claims", ""))
+    require_contexts(asked, sign_in.contexts)
     wanted = sign_in.scope.split()
     entra, person = call.entra, sign_in.person
-    bearer = access_token(entra, call.client.client_id, call.azpacr, person, sign_in.sid, access)
+    bearer = access_token(entra, call.client.client_id, call.azpacr, person, sign_in.sid, access, contexts=asked)
     granted = [f"{access.resource}/{permission}" for permission in access.scp.split()]
     reply = _reply(entra, bearer) | {"scope": " ".join(granted)}
     if "offline_access" in wanted:
@@ -157,13 +176,13 @@ def _delegated(call: Call, sign_in: SignIn) -> dict[str, Any]:
     if "openid" in wanted:
         reply["id_token"] = _id_token(call, sign_in)
     if call.form.get("client_info") == "1":
-        reply["client_info"] = client_info(person)
+        reply["client_info"] = client_info(entra, person)
     return reply
 
 
-def client_info(person: Person) -> str:
+def client_info(entra: Entra, person: Person) -> str:
     """The account, as MSAL asks for it."""
-    content = json.dumps({"uid": person.object_id, "utid": TENANT_ID}).encode()
+    content = json.dumps({"uid": person.object_id, "utid": entra.issuer.tenant_id}).encode()
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -183,7 +202,7 @@ def _id_token(call: Call, sign_in: SignIn) -> str:
 def _refresh_token(call: Call, sign_in: SignIn) -> str:
     """Signed instead of stored, so that it outlives the emulator; as in Entra, its successor does not revoke it."""
     claims = {"aud": _refresh_audience(call), "oid": sign_in.person.object_id, "sid": sign_in.sid}
-    rest = {"scope": sign_in.scope, "jti": str(uuid.uuid4())}
+    rest = {"scope": sign_in.scope, "acrs": sorted(sign_in.contexts), "jti": str(uuid.uuid4())}
     return _REFRESH_PREFIX + tokens.lasting(call.entra.issuer, REFRESH_SECONDS, claims | rest)
 
 

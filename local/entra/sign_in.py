@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from local.entra.contexts import asked_contexts
 from local.entra.errors import NO_STORE, Refused
 from local.entra.grants import client_info
 from local.entra.tenant import Code, Entra
@@ -57,6 +58,7 @@ def _check(entra: Entra, asked: Mapping[str, str]) -> None:
             raise Refused(900144, parameter=name)
     if asked.get("code_challenge_method") != "S256" or len(asked.get("code_challenge", "")) != _S256_LENGTH:
         raise Refused(9002325)
+    asked_contexts(asked.get("claims", ""))
 
 
 def _issue(entra: Entra, asked: Mapping[str, str], key: str) -> dict[str, str]:
@@ -72,9 +74,10 @@ def _issue(entra: Entra, asked: Mapping[str, str], key: str) -> dict[str, str]:
         nonce=asked["nonce"],
         person=person,
         sid=sid,
+        contexts=asked_contexts(asked.get("claims", "")),  # one click proves whatever is asked
         expires=entra.issuer.now() + CODE_SECONDS,
     )
-    account = {"client_info": client_info(person)} if asked.get("client_info") == "1" else {}
+    account = {"client_info": client_info(entra, person)} if asked.get("client_info") == "1" else {}
     return {"code": code, **account, "session_state": sid}
 
 

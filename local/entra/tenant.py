@@ -13,7 +13,6 @@ from local.people import (
     MANAGED_IDENTITY_OBJECT_ID,
     PEOPLE,
     SCRIPT_CLIENT_ID,
-    TENANT_ID,
     Person,
 )
 
@@ -82,6 +81,8 @@ class Code:
     nonce: str = field(repr=False)
     person: Person
     sid: str
+    contexts: frozenset[str]
+    """The authentication contexts that the sign-in has proven."""
     expires: float
 
 
@@ -100,6 +101,10 @@ class Entra:
     """By endpoint: discovery, keys, authorize, token, logout."""
     codes: dict[str, Code | None] = field(default_factory=dict, repr=False)
     """The authorization codes; None once redeemed."""
+    home: Issuer | None = field(default=None, repr=False)
+    """The issuer of the applications' managed identities, where they live in another tenant."""
+    partners: dict[str, "Entra"] = field(default_factory=dict, repr=False)
+    """Other tenants at the same address, by tenant id."""
 
     @property
     def calls(self) -> Counter[str]:
@@ -109,12 +114,16 @@ class Entra:
     @property
     def authority(self) -> str:
         """The address that clients are configured with, as `https://localhost:8443/<tenant id>`."""
-        return f"{self.issuer.base_url}/{TENANT_ID}"
+        return f"{self.issuer.base_url}/{self.issuer.tenant_id}"
 
     @property
     def token_endpoint(self) -> str:
         """Where clients redeem grants; the audience of their own assertions."""
         return f"{self.authority}/oauth2/v2.0/token"
+
+    def tenant(self, tenant_id: str) -> "Entra | None":
+        """The tenant with this id at this address, which may be this one; None where there is none."""
+        return self if tenant_id == self.issuer.tenant_id else self.partners.get(tenant_id)
 
     def registration(self, client_id: str) -> Registration:
         """The registration; raises Refused where the tenant has none."""

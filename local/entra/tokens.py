@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from local.issuer import Issuer
-from local.people import TENANT_ID, Person
+from local.people import GATEWAY_CLIENT_ID, Person
 
 BACKDATED_SECONDS = 300
 """Entra issues tokens as of five minutes ago, for the sake of clocks that run late."""
@@ -21,12 +21,15 @@ def lasting(issuer: Issuer, seconds: int, claims: dict[str, Any]) -> str:
     issued = now - BACKDATED_SECONDS
     frame = {"iss": issuer.url, "iat": issued, "nbf": issued, "exp": now + seconds}
     opaque = {name: secrets.token_urlsafe(16) for name in ("aio", "rh", "uti")}
-    return issuer.sign({"aud": None} | frame | claims | opaque | {"tid": TENANT_ID, "ver": "2.0"})
+    return issuer.sign({"aud": None} | frame | claims | opaque | {"tid": issuer.tenant_id, "ver": "2.0"})
 
 
 def person_claims(person: Person, audience: str, sid: str) -> dict[str, Any]:
     """What any token says of the person it speaks for; `sub` differs by audience."""
     pair = hashlib.sha256(f"{person.object_id}|{audience}".encode()).digest()
+    home: dict[str, Any] = {"idp": f"https://sts.windows.net/{person.home_tenant_id}/"} if person.home_tenant_id else {}
+    if audience == GATEWAY_CLIENT_ID:  # whose registration asks for the optional claim
+        home["acct"] = 1 if person.home_tenant_id else 0
     return {
         "aud": audience,
         "name": person.name,
@@ -34,7 +37,7 @@ def person_claims(person: Person, audience: str, sid: str) -> dict[str, Any]:
         "preferred_username": person.username,
         "sid": sid,
         "sub": base64.urlsafe_b64encode(pair).rstrip(b"=").decode(),
-    }
+    } | home
 
 
 def app_claims(client_id: str, object_id: str, audience: str) -> dict[str, Any]:

@@ -1,32 +1,87 @@
 """Fifty people at once through one process: each question goes out with its own token, whatever Entra does."""
 
 import random
+import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.people import Person
-from local.stack import Stack
+from local.entra import Refused, tokens
+from local.entra.grants import access_token, token
+from local.entra.tenant import GATEWAY_SCOPE, Access
+from local.people import GATEWAY_CLIENT_ID, PEOPLE, SCRIPT_CLIENT_ID, Person
+from local.sales import MONTHS, Order, Sales
+from local.stack import FABRIC_AUDIENCE, Stack
 from tests.integration.browser import Browser
 from tests.integration.people import newcomers
 
 COUNT = 50
 QUESTIONS = ("What are the total sales by month?", "total sales by product", "total units by month")
-SLOW_DOWN = JSONResponse({"error": "temporarily_unavailable"}, 429, headers={"Retry-After": "600"})
-AWAY = JSONResponse({"error": "temporarily_unavailable"}, 503, headers={"Retry-After": "600"})
+STORM = 80
+"""More replies of Entra's than fifty people ask for at first."""
+LATER = {"Retry-After": "600"}
+SLOW_DOWN = JSONResponse({"error": "temporarily_unavailable"}, 429, headers=LATER)
+AWAY = JSONResponse({"error": "temporarily_unavailable"}, 503, headers=LATER)
 BROKEN = JSONResponse({"error": "server_error"}, 500)
-PAGE = HTMLResponse("<html>maintenance</html>", 200, headers={"Retry-After": "600"})
+PAGE = HTMLResponse("<html>maintenance</html>", 200, headers=LATER)
+NO_CONSENT = Refused(65001).reply()
+NO_CONSENT.headers.update(LATER)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody with one way to be known: the headers they send, and what Entra calls their sign-in."""
+
+    person: Person
+    sid: str
+    headers: Mapping[str, str]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Person and sign-in, as their Fabric tokens have to name them."""
+        return self.person.object_id, self.sid
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question, and what came back."""
+
+    caller: Caller
+    question: str
+    reply: httpx.Response
 
 
 @pytest.fixture
 def people(stack: Stack) -> Iterator[list[Person]]:
-    """Fifty people, of two regions."""
+    """Fifty people, each with a region and with figures that nobody else has."""
+    sales = stack.fabric.sales
     with newcomers(stack, COUNT) as made:
-        yield made
+        own = [replace(person, region=f"Region {number}") for number, person in enumerate(made, 1)]
+        PEOPLE.update({person.key: person for person in own})
+        stack.fabric.sales = Sales(
+            Order(month, f"Region {number}", "Desk", 100 * number + place, 10_000 * number + place)
+            for number in range(1, COUNT + 1)
+            for place, month in enumerate(MONTHS)
+        )
+        yield own
+    stack.fabric.sales = sales
+
+
+@pytest.fixture
+def callers(stack: Stack, browser: Browser, secrets_seen: set[str], people: list[Person]) -> list[Caller]:
+    """Half of them come by access token; of the others half with a session by token, half with one by redirect."""
+    ways = (by_token, by_session_of_a_token, by_token, by_redirect)
+    made = [ways[number % 4](stack, browser, person) for number, person in enumerate(people)]
+    bearers = (caller.headers.get("Authorization", "") for caller in made)
+    secrets_seen.update(bearer.removeprefix("Bearer ") for bearer in bearers if bearer)
+    return made
 
 
 @pytest.fixture
@@ -37,75 +92,122 @@ def client() -> Iterator[httpx.Client]:
         yield opened
 
 
-def ask_all(
-    client: httpx.Client, stack: Stack, people: list[Person], headers: dict[str, dict[str, str]]
-) -> list[tuple[Person, str, httpx.Response]]:
+@pytest.fixture
+def upstream(stack: Stack) -> Iterator[Counter[tuple[str, str]]]:
+    """Whose token each question came to Fabric with, by person and sign-in."""
+    seen = Counter[tuple[str, str]]()
+
+    async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+        bearer = Request(scope).headers["authorization"].removeprefix("Bearer ")
+        claims = stack.issuer.verify(bearer, FABRIC_AUDIENCE)
+        seen[claims["oid"], claims["sid"]] += 1
+        await scope["usual"](scope, receive, send)
+
+    stack.fabric.faults.plan("tools/call", *[watch] * (4 * COUNT * len(QUESTIONS)))
+    yield seen
+    stack.fabric.faults.clear()
+    stack.entra.faults.clear()
+
+
+def test_each_question_goes_out_with_its_own_token(
+    stack: Stack, callers: list[Caller], client: httpx.Client, upstream: Counter[tuple[str, str]]
+) -> None:
+    """One hundred and fifty questions at once; of each person, one exchange."""
+    exchanges = stack.entra.calls["token"]
+    for asked in ask_all(client, stack, callers):
+        check_own(stack, asked)
+    assert upstream == {caller.identity: len(QUESTIONS) for caller in callers}
+    assert stack.entra.calls["token"] - exchanges == COUNT
+
+
+def test_while_entra_fails_nobody_gets_anothers_token_answer_or_failure(
+    stack: Stack, callers: list[Caller], client: httpx.Client, upstream: Counter[tuple[str, str]]
+) -> None:
+    """Msal would remember such replies for whoever asks next; here they concern the one who met them."""
+    chance = random.Random(11)
+    kinds = (SLOW_DOWN, AWAY, BROKEN, PAGE, NO_CONSENT, token_with_retry_after(stack))
+    storm = [chance.choice(kinds) for _ in range(STORM)]
+    stack.entra.faults.plan("token", *storm)
+    everything = ask_all(client, stack, callers)
+    stack.entra.faults.clear()
+    told = {status: [asked for asked in everything if asked.reply.status_code == status] for status in (200, 403, 503)}
+    assert sum(map(len, told.values())) == len(everything)
+    assert all(told.values())
+    for asked in told[200]:
+        check_own(stack, asked)
+    assert {asked.reply.json()["code"] for asked in told[503]} == {"identity_provider_unavailable"}
+    assert {asked.reply.json()["code"] for asked in told[403]} == {"consent_required"}
+    assert len(identities(told[403])) <= storm.count(NO_CONSENT), "a refusal is one person's"
+    assert upstream == Counter(asked.caller.identity for asked in told[200])
+    exchanges = stack.entra.calls["token"]
+    for asked in ask_all(client, stack, callers):  # a remembered failure would last ten minutes
+        check_own(stack, asked)
+    assert stack.entra.calls["token"] - exchanges == COUNT - len(identities(told[200]))
+
+
+def ask_all(client: httpx.Client, stack: Stack, callers: list[Caller]) -> list[Asked]:
     """Everybody asks everything, in an order of chance, all at once."""
-    wanted = [(person, question) for person in people for question in QUESTIONS]
+    wanted = [(caller, question) for caller in callers for question in QUESTIONS]
     random.Random(7).shuffle(wanted)
 
-    def ask(pair: tuple[Person, str]) -> tuple[Person, str, httpx.Response]:
-        person, question = pair
+    def ask(pair: tuple[Caller, str]) -> Asked:
+        caller, question = pair
         url = f"{stack.public_url}/api/query"
-        return person, question, client.post(url, json={"question": question}, headers=headers[person.key])
+        return Asked(caller, question, client.post(url, json={"question": question}, headers=caller.headers))
 
     with ThreadPoolExecutor(COUNT) as pool:
         return list(pool.map(ask, wanted))
 
 
-def check_own(stack: Stack, person: Person, question: str, reply: httpx.Response) -> None:
+def check_own(stack: Stack, asked: Asked) -> None:
     """Checks that the answer is this person's to this question, row for row."""
-    expected = stack.fabric.sales.answer(question, person.region)
-    for row in reply.json()["answer"]["tables"][0]["rows"]:
-        assert f"| {' | '.join(row)} |" in expected
+    assert asked.reply.status_code == 200, asked.reply.text
+    (table,) = asked.reply.json()["answer"]["tables"]
+    expected = stack.fabric.sales.answer(asked.question, asked.caller.person.region)
+    lines = [line for line in expected.splitlines() if line.startswith("|")]
+    assert [f"| {' | '.join(row)} |" for row in table["rows"]] == lines[2:]
 
 
-def bearers(browser: Browser, people: list[Person]) -> dict[str, dict[str, str]]:
-    """Everybody's access token."""
-    return {person.key: {"Authorization": f"Bearer {browser.token(person.key)}"} for person in people}
+def identities(asked: list[Asked]) -> set[tuple[str, str]]:
+    """Whose questions these are."""
+    return {each.caller.identity for each in asked}
 
 
-def test_each_question_goes_out_with_its_own_token(
-    stack: Stack, browser: Browser, people: list[Person], client: httpx.Client
-) -> None:
-    """Half of them by access token, half by session."""
-    headers = bearers(browser, people)
-    for person in people[::3]:
-        signed_in = client.post(f"{stack.public_url}/api/login", headers=headers[person.key])
-        cookie = signed_in.headers["set-cookie"].partition(";")[0]
-        page = {"X-CSRF": "1", "Origin": stack.public_url, "Sec-Fetch-Site": "same-origin"}
-        headers[person.key] = page | {"Cookie": cookie}
-        client.cookies.clear()
-    stack.fabric.asked.clear()
-    for person, question, reply in ask_all(client, stack, people, headers):
-        assert reply.status_code == 200, reply.text
-        check_own(stack, person, question, reply)
-    asked = Counter(object_id for object_id, _ in stack.fabric.asked)
-    assert asked == {person.object_id: len(QUESTIONS) for person in people}
+def token_with_retry_after(stack: Stack) -> ASGIApp:
+    """The usual token with a header that makes msal keep a reply: a proxy between here and Entra may add it."""
+
+    async def fault(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await token(stack.entra, Request(scope, receive))
+        response.headers.update(LATER)
+        await response(scope, receive, send)
+
+    return fault
 
 
-def test_while_entra_fails_nobody_gets_anothers_token_answer_or_failure(
-    stack: Stack, browser: Browser, people: list[Person], client: httpx.Client
-) -> None:
-    """Msal would remember such replies for whoever asks next; here they concern the one who met them."""
-    headers = bearers(browser, people)
-    chance = random.Random(11)
-    stack.entra.faults.plan("token", *(chance.choice((SLOW_DOWN, AWAY, BROKEN, PAGE)) for _ in range(40)))
-    stack.fabric.asked.clear()
-    replies = ask_all(client, stack, people, headers)
-    stack.entra.faults.clear()
-    statuses = Counter(reply.status_code for _, _, reply in replies)
-    assert statuses[503] > 0
-    assert statuses[200] > 0
-    assert set(statuses) == {200, 503}
-    answered = Counter[str]()
-    for person, question, reply in replies:
-        if reply.status_code == 200:
-            check_own(stack, person, question, reply)
-            answered[person.object_id] += 1
-        else:
-            assert reply.json()["code"] == "identity_provider_unavailable"
-    assert Counter(object_id for object_id, _ in stack.fabric.asked) == answered
-    for person, question, reply in ask_all(client, stack, people, headers):
-        assert reply.status_code == 200, reply.text  # a remembered failure would last ten minutes
-        check_own(stack, person, question, reply)
+def by_token(stack: Stack, _browser: Browser, person: Person) -> Caller:
+    """Brings an access token with each question."""
+    sid, access = str(uuid.uuid4()), Access(GATEWAY_CLIENT_ID, (GATEWAY_SCOPE,))
+    bearer = access_token(stack.entra, SCRIPT_CLIENT_ID, tokens.PUBLIC, person, sid, access)
+    return Caller(person, sid, {"Authorization": f"Bearer {bearer}"})
+
+
+def by_session_of_a_token(stack: Stack, browser: Browser, person: Person) -> Caller:
+    """Made a session of an access token."""
+    bearer = by_token(stack, browser, person)
+    browser.call("POST", "/api/login", headers=bearer.headers)
+    return Caller(person, bearer.sid, page_headers(browser))
+
+
+def by_redirect(_stack: Stack, browser: Browser, person: Person) -> Caller:
+    """Signed in at Entra."""
+    begun = browser.call("GET", "/api/login")
+    form = browser.pick(begun.headers["location"], person.key)
+    browser.come_back(form)
+    return Caller(person, form["session_state"], page_headers(browser))
+
+
+def page_headers(browser: Browser) -> dict[str, str]:
+    """What a page sends in the session that the browser has now, which then has none."""
+    cookie = f"__Host-session={browser.cookies.pop('__Host-session')}"
+    origin = browser.stack.public_url
+    return {"X-CSRF": "1", "Origin": origin, "Sec-Fetch-Site": "same-origin", "Cookie": cookie}

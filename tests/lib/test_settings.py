@@ -123,6 +123,9 @@ def test_this_machine_is_refused_outside_of_development(name: str) -> None:
         ("ALLOWED_ORIGINS", "https://app.contoso.com, http://app.contoso.com"),
         ("ALLOWED_ORIGINS", "null"),
         ("ALLOWED_TENANTS", "common"),
+        ("ALLOWED_TENANTS", IDENTITY),
+        ("GUESTS", "yes"),
+        ("SESSIONS", "true"),
         ("ALLOWED_CLIENTS", "*"),
         ("REQUIRED_SCOPE", "a b"),
         ("STATE_STORAGE", AZURITE),
@@ -239,9 +242,52 @@ def test_any_values_are_settings_or_a_list_of_problems(environ: dict[str, str]) 
         assert refusal.problems
 
 
-def test_sessions_are_refused_where_strangers_share_the_site() -> None:
-    """All endpoints of Front Door's own domain are one site to a browser; a domain of one's own is not."""
-    shared = PRODUCTION | {"PUBLIC_BASE_URL": "https://contoso-abc.z01.azurefd.net"}
-    assert any(line.startswith("SESSIONS") for line in problems(shared))
+@pytest.mark.parametrize("environment", ["production", "staging", "development"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://contoso-abc.z01.azurefd.net",
+        "https://Contoso-abc.Z01.AzureFD.net:8443/",
+        "https://contoso.westeurope.cloudapp.azure.com",
+        "https://contoso.calmsea-1a2b.westeurope.azurecontainerapps.io",
+    ],
+)
+def test_sessions_are_refused_where_strangers_share_the_site(url: str, environment: str) -> None:
+    """SameSite would protect no cookie there; without sessions such a name is as good as any."""
+    shared = PRODUCTION | {"PUBLIC_BASE_URL": url, "ENVIRONMENT": environment}
+    (told,) = problems(shared)
+    assert told.startswith("PUBLIC_BASE_URL")
+    assert "SESSIONS=off" in told
     assert Settings.read(shared | {"SESSIONS": "off"}).sessions is False
+
+
+def test_sessions_are_on_where_the_site_is_ones_own() -> None:
+    """A domain of one's own, or the name that Azure Functions gives."""
     assert Settings.read(PRODUCTION).sessions is True
+    given = {"PUBLIC_BASE_URL": "https://contoso-abc.westeurope-01.azurewebsites.net", "SESSIONS": "on"}
+    assert Settings.read(PRODUCTION | given).sessions is True
+
+
+def test_a_page_on_a_shared_host_may_call_with_tokens() -> None:
+    """It is on another site than the gateway, so that no cookie comes along, and its neighbours have other origins."""
+    page = "https://contoso-app.z01.azurefd.net"
+    assert Settings.read(PRODUCTION | {"ALLOWED_ORIGINS": page}).allowed_origins == {page}
+
+
+def test_guests_stay_outside_unless_somebody_lets_them_in() -> None:
+    """A guest is in the tenant because someone there shared something with them, not to ask about everything."""
+    assert Settings.read(PRODUCTION).guests is False
+    assert Settings.read(PRODUCTION | {"GUESTS": "refuse"}).guests is False
+    assert Settings.read(PRODUCTION | {"GUESTS": "allow"}).guests is True
+
+
+def test_several_tenants_are_the_gateways_own_and_others() -> None:
+    """Each by its id, in any letters."""
+    several = Settings.read(PRODUCTION | {"ALLOWED_TENANTS": f"{TENANT.upper()}, {IDENTITY}"})
+    assert several.allowed_tenants == {TENANT, IDENTITY}
+
+
+def test_a_tenant_of_ones_own_that_is_missing_is_told_once() -> None:
+    """That it is not on the list is then no second problem."""
+    environ = {name: value for name, value in PRODUCTION.items() if name != "TENANT_ID"}
+    assert problems(environ | {"ALLOWED_TENANTS": IDENTITY}) == ("TENANT_ID is missing",)

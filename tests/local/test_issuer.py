@@ -57,6 +57,14 @@ def test_a_key_in_a_folder_survives_a_restart_and_only_its_owner_reads_it(tmp_pa
     assert Issuer("https://login.test").kid != again.kid
 
 
+def test_tenants_of_one_folder_share_the_key_and_nothing_else(tmp_path: Path) -> None:
+    """As tenants of Entra do: the issuer alone tells their tokens apart."""
+    here, there = (Issuer("https://login.test", tmp_path, tenant_id=tenant, now=lambda: 150) for tenant in ("a", "b"))
+    assert (here.url, here.kid) == ("https://login.test/a/v2.0", there.kid)
+    with pytest.raises(ValueError, match="InvalidIssuerError"):
+        there.verify(good(here), "me")
+
+
 def test_a_folder_with_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     """The error names the file and says what to do."""
     (tmp_path / "signing-key.pem").write_text(

@@ -22,6 +22,7 @@ from lib.errors import (
     ConsentRequired,
     DeadlineExceeded,
     GatewayError,
+    RateLimited,
     StepUpRequired,
 )
 from lib.traffic.deadline import Deadline
@@ -484,3 +485,74 @@ async def test_no_log_holds_a_question_an_answer_or_a_token(caplog: pytest.LogCa
     told = " ".join(str(vars(record)) for record in caplog.records)
     assert "private" not in told
     assert "token-1" not in told
+
+
+class Till:
+    """Counts what is charged, and refuses from the call after the last that may go."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.charged = 0
+        self._most = most
+
+    async def __call__(self) -> None:
+        """One call."""
+        if self.charged == self._most:
+            raise RateLimited("app", retry_after=1)
+        self.charged += 1
+
+
+def charged_agent(upstream: Upstream, till: Till) -> DataAgent:
+    """An agent whose calls are charged."""
+    clock = Clock()
+    return DataAgent(ADDRESS, upstream.client(), charge=till, now=clock, sleep=clock.sleep)
+
+
+async def test_each_call_is_charged_and_its_repeat_again() -> None:
+    """Discovery takes three, the question two: it was turned away once."""
+    upstream, till = Upstream(), Till()
+    upstream.plan("tools/call", (429, {"retry-after": "1"}, b""))
+    agent = charged_agent(upstream, till)
+    await agent.ask("1", Tokens(), soon())
+    assert till.charged == len(upstream.methods) == 5
+    await agent.ask("2", Tokens(), soon())
+    assert till.charged == len(upstream.methods) == 6
+
+
+async def test_a_call_that_is_refused_here_is_not_made() -> None:
+    """Neither in the middle of a discovery, nor instead of the question; the next one goes on from there."""
+    for most in range(4):
+        upstream, till = Upstream(), Till(most)
+        agent = charged_agent(upstream, till)
+        with pytest.raises(RateLimited):
+            await agent.ask("1", Tokens(), soon())
+        assert upstream.methods == [*HANDSHAKE, "tools/call"][:most]
+        till.charged = -10
+        assert (await agent.ask("1", Tokens(), soon())).text == "Asked: 1"
+
+
+async def test_a_refusal_here_is_nobody_elses() -> None:
+    """Whoever waits for the same discovery goes on with it."""
+    refusals, go_on = [RateLimited("app", retry_after=1)], asyncio.Event()
+
+    async def charge() -> None:
+        await go_on.wait()
+        if refusals:
+            raise refusals.pop()
+
+    agent = DataAgent(ADDRESS, Upstream().client(), charge=charge)
+    asking = [asyncio.create_task(agent.ask(f"{number}", Tokens(), soon())) for number in range(2)]
+    for _ in range(20):  # both get as far as they can
+        await asyncio.sleep(0)
+    go_on.set()
+    refused, answered = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(refused, RateLimited)
+    assert not isinstance(answered, BaseException)
+    assert answered.text == "Asked: 1"
+
+
+async def test_a_ping_is_not_charged() -> None:
+    """It brings no token, so Fabric does not count it against anybody."""
+    upstream, till = Upstream(), Till(0)
+    upstream.plan("initialize", sample("token-missing"))
+    await charged_agent(upstream, till).ping()
+    assert till.charged == 0

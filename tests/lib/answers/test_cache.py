@@ -1,6 +1,8 @@
 """Rules for answers that are kept."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lib.agents.answer import Answer
 from lib.agents.mcp import Block
@@ -90,3 +92,54 @@ def test_room_is_made_by_number_and_by_size(cache: AnswerCache, clock: Clock, mo
     cache.put(ALICE, Answer("x", "x.", blocks=(Block("image", "x" * 1000),)), clock.now)
     assert not cache._kept
     assert cache._characters == 0
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "get", "forget", "wait", "back"]),
+        st.sampled_from("ab"),
+        st.sampled_from(["sales", "stock"]),
+        st.integers(0, 3),
+        st.integers(0, 400),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS, st.floats(-400, 400))
+def test_it_never_grows_past_its_bounds_nor_gives_what_it_must_not(
+    steps: list[tuple[str, str, str, int, int]], valid_for: float
+) -> None:
+    """After any sequence of steps: few enough, small enough, fresh, the person's own, and the latest."""
+    clock, latest = Clock(), dict[AnswerKey, tuple[Answer, float]]()
+    cache = AnswerCache(300, now=clock)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "MOST_ANSWERS", 4)
+        patched.setattr(module, "MOST_CHARACTERS", 3000)
+        for step, person, agent, question, number in steps:
+            key, valid_after = AnswerKey(person, agent, str(question)), clock.now - valid_for
+            if step == "put":
+                latest[key] = Answer("x" * number, "y."), clock.now
+                cache.put(key, *latest[key])
+            elif step == "forget":
+                cache.forget(person, agent)
+                latest = {kept: value for kept, value in latest.items() if (kept.partition, kept.agent) != key_of(key)}
+            elif step == "get" and (kept := cache.get(key, valid_after=valid_after)):
+                assert (kept.answer, kept.asked_at) == latest[key]
+                assert kept.asked_at >= valid_after
+                assert 0 <= clock.now - kept.asked_at < 300
+            elif step in {"wait", "back"}:
+                clock.advance(number if step == "wait" else -number)
+            assert len(cache._kept) <= 4
+            assert cache._characters == sum(kept.size for kept in cache._kept.values()) <= 3000
+
+
+def key_of(key: AnswerKey) -> tuple[str, str]:
+    """Whose and which agent's."""
+    return key.partition, key.agent
+
+
+def test_an_answer_is_told_in_no_log(clock: Clock, cache: AnswerCache) -> None:
+    """Neither itself nor what holds it shows it."""
+    cache.put(ALICE, ANSWER, clock.now)
+    assert "North" not in repr(cache.get(ALICE, valid_after=0))

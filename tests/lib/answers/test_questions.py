@@ -6,9 +6,21 @@ import uuid
 import pytest
 
 from lib.agents.answer import Answer
+from lib.agents.failures import AddressUnknown
 from lib.answers.cache import AnswerCache
 from lib.answers.questions import Questions
-from lib.errors import AgentAccessDenied, AgentFailed, RateLimited, StepUpRequired
+from lib.errors import (
+    AgentAccessDenied,
+    AgentFailed,
+    CapacityExceeded,
+    ConsentRequired,
+    DeadlineExceeded,
+    GatewayError,
+    IdentityProviderUnavailable,
+    RateLimited,
+    ReauthRequired,
+    StepUpRequired,
+)
 from lib.identity.principal import Principal
 from lib.identity.revocation import Revocations
 from lib.limits.limiter import Limiter
@@ -166,15 +178,21 @@ async def test_an_answer_from_before_a_revocation_is_not_given(
     assert await ask(questions, who, agent) == "Answer 2."
 
 
-async def test_who_has_lost_the_agent_is_given_nothing_of_it(questions: Questions, agent: Agent, clock: Clock) -> None:
-    """A refusal by Fabric drops what is kept of that agent, and of no other."""
+@pytest.mark.parametrize(
+    "lost",
+    [AgentAccessDenied(), AddressUnknown(), StepUpRequired("{}"), ReauthRequired()],
+    ids=["no-access", "no-agent", "too-weak", "signed-out"],
+)
+async def test_who_has_lost_the_agent_is_given_nothing_of_it(
+    questions: Questions, agent: Agent, clock: Clock, lost: GatewayError
+) -> None:
+    """A 401, 403 or 404 drops what is kept of that agent, and of no other."""
     who = person()
     await ask(questions, who, agent)
     await ask(questions, who, agent, name="stock")
-    agent.fault = AgentAccessDenied()
-    with pytest.raises(AgentAccessDenied) as refusal:
+    agent.fault = lost
+    with pytest.raises(type(lost)):
         await ask(questions, who, agent, "And now?")
-    assert refusal.value.headers == ()
     agent.fault = None
     clock.advance(1)
     assert await ask(questions, who, agent) == "Answer 4."
@@ -196,12 +214,66 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_kept(questions: Questio
     assert await ask(questions, who, agent) == "Answer 2."
 
 
-async def test_a_step_up_tells_nothing_of_limits(questions: Questions, agent: Agent) -> None:
-    """Nor does any 401 or 403."""
-    agent.fault = StepUpRequired("{}")
-    with pytest.raises(StepUpRequired) as refusal:
+@pytest.mark.parametrize(
+    ("fault", "tells"),
+    [
+        (CapacityExceeded(), True),
+        (DeadlineExceeded(), True),
+        (IdentityProviderUnavailable(), True),
+        (RateLimited("app", retry_after=1), True),
+        (StepUpRequired("{}"), False),
+        (ConsentRequired(), False),
+        (AgentAccessDenied(), False),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+async def test_a_failure_tells_how_much_is_left_except_to_those_who_may_not_ask(
+    questions: Questions, agent: Agent, fault: GatewayError, tells: bool
+) -> None:
+    """No 401 and no 403 does."""
+    agent.fault = fault
+    with pytest.raises(type(fault)) as refusal:
         await ask(questions, person(), agent)
-    assert refusal.value.headers == ()
+    assert [name for name, _ in refusal.value.headers] == (["RateLimit", "RateLimit-Policy"] if tells else [])
+
+
+async def test_a_refusal_tells_how_much_is_left_and_asks_nobody(questions: Questions, agent: Agent) -> None:
+    """Past the burst."""
+    who = person()
+    for number in range(3):
+        await ask(questions, who, agent, f"{number}?")
+    with pytest.raises(RateLimited) as refusal:
+        await ask(questions, who, agent, "One more?")
+    assert dict(refusal.value.headers)["RateLimit"].startswith('"minute";r=0;t=')
+    assert agent.asked == 3
+
+
+async def test_whoever_waits_gets_the_answer_though_the_one_who_asked_first_has_left(
+    questions: Questions, agent: Agent, tables: Tables, keys: RowKeys
+) -> None:
+    """The call belongs to nobody."""
+    who = person()
+    agent.go_on.clear()
+    leader = asyncio.create_task(ask(questions, who, agent))
+    await settled(agent)
+    followers = [asyncio.create_task(ask(questions, who, agent)) for _ in range(3)]
+    for _ in range(20):  # all of them get as far as they can
+        await asyncio.sleep(0)
+    leader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    assert not any(follower.done() for follower in followers)
+    agent.go_on.set()
+    assert await asyncio.gather(*followers) == ["Answer 1."] * 3
+    assert (await usage_of(tables, keys, who)).asked == 1
+
+
+async def test_other_words_are_another_question(questions: Questions, agent: Agent) -> None:
+    """White space does not count, everything else does: case as well."""
+    who = person()
+    assert await ask(questions, who, agent, "total sales") == "Answer 1."
+    assert await ask(questions, who, agent, "  total\n sales ") == "Answer 1."
+    assert await ask(questions, who, agent, "Total sales") == "Answer 2."
 
 
 async def test_the_place_ends_with_the_call_and_not_with_the_client(

@@ -27,11 +27,12 @@ def test_any_other_segment_is_refused(segment: str) -> None:
 def test_claims_of_the_right_type_are_read() -> None:
     """Each reader returns its claim."""
     guid = "3c9d5e0a-4b1f-4f62-9a57-0d2be1c7a001"
-    claims = Claims({"text": "a", "guid": guid, "seconds": 5, "words": ["a", "b"]})
+    claims = Claims({"text": "a", "guid": guid, "seconds": 5, "words": ["a", "b"], "one": 1, "text one": "1"})
     assert (claims.text("text"), claims.optional_text("text"), claims.guid("guid")) == ("a", "a", guid)
     assert claims.seconds("seconds") == 5
     assert claims.words("words") == {"a", "b"}
     assert (claims.optional_text("none"), claims.words("none")) == ("", frozenset())
+    assert [claims.flag(name) for name in ("one", "text one", "none")] == [True, True, False]
     assert "text" in claims
     assert "none" not in claims
 
@@ -55,12 +56,35 @@ def test_claims_of_the_right_type_are_read() -> None:
         ("words", "a b"),
         ("words", [1]),
         ("words", {"a": 1}),
+        ("words", None),
+        ("flag", None),
+        ("flag", True),
+        ("flag", 1.0),
+        ("flag", 2),
+        ("flag", "guest"),
+        ("flag", [1]),
     ],
 )
 def test_a_claim_of_another_type_is_refused(reader: str, value: object) -> None:
     """Types are asserted, never converted."""
     with pytest.raises(TokenInvalid):
         getattr(Claims({"claim": value}), reader)("claim")
+
+
+@pytest.mark.parametrize("value", [0, "0"])
+def test_a_flag_of_zero_is_down(value: object) -> None:
+    """As a number or as text."""
+    assert not Claims({"claim": value}).flag("claim")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(["a", "b"], {"a", "b"}), ([], set()), ("a b", set()), (["a", 1], set()), (None, set()), ({"a": 1}, set())],
+)
+def test_words_that_only_add_are_read_or_passed_over(value: object, words: set[str]) -> None:
+    """What cannot be read grants nothing, and takes nothing away."""
+    assert Claims({"claim": value}).extra_words("claim") == words
+    assert Claims({}).extra_words("claim") == frozenset()
 
 
 @pytest.mark.parametrize("reader", ["text", "guid", "seconds"])

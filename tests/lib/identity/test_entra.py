@@ -1,6 +1,7 @@
 """Rules for tokens from Entra. What leaves msal is real; the token endpoint is the tests' own."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from lib.errors import (
 from lib.identity import entra as module
 from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
-from lib.identity.entra import CAPABILITIES_CLAIMS, REDEMPTIONS, EntraClient
+from lib.identity.entra import REDEMPTIONS, EntraClient, claims_request
 from lib.identity.msal_http import CONNECTIONS, NoReplies
 from tests.clock import Clock
 from tests.lib.identity.authority import (
@@ -48,6 +49,8 @@ from tests.lib.identity.authority import (
     settings,
 )
 from tests.lib.identity.client import Identity, Vault, certificate_of, pem_of
+
+CAPABLE = {"xms_cc": {"values": ["CP1"]}}
 
 type Grant = Callable[[dict[str, str]], httpx.Response]
 
@@ -157,7 +160,7 @@ async def test_a_refresh_token_is_renewed() -> None:
         token = await made.entra.refresh(TENANT, "old", FABRIC)
     (form,) = made.endpoint.forms
     assert (token.access_token, token.refresh_token) == ("new", "after old")
-    assert (form["grant_type"], form["claims"]) == ("refresh_token", CAPABILITIES_CLAIMS)
+    assert (form["grant_type"], form["claims"]) == ("refresh_token", claims_request())
 
 
 async def test_the_gateway_asks_in_its_own_name() -> None:
@@ -449,8 +452,43 @@ async def test_the_browser_is_sent_to_entra_with_everything_it_needs() -> None:
         "nonce": "nonce",
         "code_challenge": "challenge",
         "code_challenge_method": "S256",
-        "claims": CAPABILITIES_CLAIMS,
+        "claims": '{"access_token":{"xms_cc":{"values":["CP1"]}}}',
     }
+
+
+async def test_a_stronger_sign_in_asks_for_its_claims_and_for_the_same_person() -> None:
+    """In the one parameter that says what the gateway can handle, too."""
+    asked = {"redirect_uri": CLIENT, "scope": FABRIC, "state": "s", "nonce": "n", "code_challenge": "c"}
+    async with gateway(for_whom) as made:
+        url = made.entra.authorization_url(
+            **asked, claims='{"access_token":{"acrs":{"value":"c1"}}}', login_hint="alice&co"
+        )
+    told = {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
+    assert json.loads(told["claims"]) == {"access_token": {"acrs": {"value": "c1"}, "xms_cc": {"values": ["CP1"]}}}
+    assert told["login_hint"] == "alice&co"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [
+        ("", {"access_token": CAPABLE}),
+        ('{"access_token":{"nbf":{"essential":true}}}', {"access_token": {"nbf": {"essential": True}, **CAPABLE}}),
+        ('{"access_token":{"xms_cc":{"values":["x"]}}}', {"access_token": CAPABLE}),
+        ('{"access_token":null,"id_token":{"a":null}}', {"access_token": CAPABLE, "id_token": {"a": None}}),
+    ],
+    ids=["none", "of a challenge", "capabilities of their own", "no object"],
+)
+def test_a_claims_request_always_says_what_the_gateway_can_handle(wanted: str, asked: dict[str, object]) -> None:
+    """Whatever else is asked stays as it is."""
+    assert json.loads(claims_request(wanted)) == asked
+
+
+async def test_a_renewal_asks_for_what_the_sign_in_has_answered() -> None:
+    """Else the token would lack it, and the next challenge would be the same."""
+    async with gateway(lambda _: granted("fabric")) as made:
+        await made.entra.refresh(TENANT, "old", FABRIC, claims='{"access_token":{"acrs":{"value":"c1"}}}')
+    (form,) = made.endpoint.forms
+    assert json.loads(form["claims"]) == {"access_token": {"acrs": {"value": "c1"}, **CAPABLE}}
 
 
 NONCE_HASH = "78377b525757b494427f89014f97d79928f3938d14eb51e20fb5dec9834eb304"

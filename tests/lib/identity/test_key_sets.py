@@ -75,6 +75,8 @@ async def test_no_compressed_document_is_asked_for(authority: Authority) -> None
         pytest.param({"jwks_uri": "http://login.microsoftonline.com/keys"}, id="keys over plain http"),
         pytest.param({"jwks_uri": "file:///etc/passwd"}, id="keys in a file"),
         pytest.param({"jwks_uri": "https://[/keys"}, id="keys at no address"),
+        pytest.param({"jwks_uri": f" {HOST}/keys"}, id="keys behind a space"),
+        pytest.param({"jwks_uri": f"{HOST}\\@evil.example/keys"}, id="keys behind a backslash"),
         pytest.param({"jwks_uri": 5}, id="keys at a number"),
     ],
 )
@@ -118,6 +120,20 @@ async def test_a_document_that_trickles_in_is_given_up(authority: Authority, mon
     authority.fault = lambda _: httpx.Response(200, stream=Trickle())
     with pytest.raises(TimeoutError):
         await fetched(authority)
+
+
+async def test_each_step_of_a_fetch_has_three_seconds(authority: Authority) -> None:
+    """Whoever waits for the keys is a person who waits for an answer."""
+    limits = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        limits.append(request.extensions["timeout"])
+        return raw(b"", 500)
+
+    authority.fault = note
+    with pytest.raises(DocumentUnusable):
+        await fetched(authority)
+    assert limits == [dict.fromkeys(("connect", "read", "write", "pool"), 3)]
 
 
 @pytest.mark.parametrize(

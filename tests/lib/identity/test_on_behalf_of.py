@@ -1,16 +1,24 @@
 """Rules for tokens got in somebody's name."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import httpx
 import pytest
+from starlette.responses import Response
 
-from lib.errors import ConsentRequired, ReauthRequired, StateUnavailable, TokenExpired, UserRequired
+from lib.errors import ConsentRequired, ReauthRequired, SessionExpired, TokenExpired, UserRequired
+from lib.identity.auth import principal_of_session
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import EntraClient
 from lib.identity.on_behalf_of import MOST_TOKENS, OnBehalfOf
-from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.identity.principal import Assertion, Principal
+from lib.identity.sessions import Session, Sessions, SignedIn
+from lib.storage.key_vault import KeyVault
+from lib.storage.row_keys import RowKeys
+from lib.storage.sealing import KeyRing, Sealer
+from lib.storage.tables import Tables
 from tests.clock import Clock
 from tests.lib.identity.authority import (
     FABRIC,
@@ -23,6 +31,7 @@ from tests.lib.identity.authority import (
     settings,
 )
 from tests.lib.identity.client import Identity, Vault
+from tests.lib.storage.front import Front
 
 GRAPH = "https://graph.microsoft.com/User.Read"
 
@@ -66,27 +75,44 @@ def bearer(token: str = "alice", expires_at: float = START + 4000) -> Principal:
     return Principal(TENANT, PERSON, "user", "bearer", expires_at, Assertion(token, expires_at))
 
 
-class Session:
-    """A session that keeps renewed refresh tokens."""
+class Instance:
+    """One of several processes: it has sessions and tokens of its own, over the same table and the same Entra."""
 
-    def __init__(self, *, away: bool = False) -> None:
-        self.kept: list[str] = []
-        self.away = away
+    def __init__(self, world: World, tables: Tables, vault: KeyVault) -> None:
+        sealer = Sealer(KeyRing(vault, now=world.clock))
+        self.sessions = Sessions(
+            tables, sealer, RowKeys(vault), idle_seconds=1800, absolute_seconds=8 * 3600, now=world.clock
+        )
+        self.tokens = OnBehalfOf(world.entra, world.clock)
 
-    async def latest(self) -> str:
-        """The one that is kept now."""
-        return self.kept[-1]
+    async def signed_in(self, claims: str = "") -> str:
+        """The cookie of a new session."""
+        cookie, _ = await self.sessions.open(SignedIn(TENANT, PERSON, refresh_token="old", claims=claims))
+        return cookie
 
-    async def renewed(self, refresh_token: str) -> None:
-        """Keeps one."""
-        if self.away:
-            raise StateUnavailable
-        self.kept.append(refresh_token)
+    async def found(self, cookie: str) -> Session:
+        """The session as this instance finds it."""
+        return await self.sessions.find(cookie)
 
-    def principal(self, refresh_token: str = "old") -> Principal:
-        """The person whose session it is."""
-        grant = RefreshGrant("session-1", refresh_token, self.renewed, self.latest)
-        return Principal(TENANT, PERSON, "user", "session", START + 8 * 3600, grant)
+    async def principal(self, cookie: str) -> Principal:
+        """The person of a request with that cookie."""
+        return principal_of_session(await self.found(cookie), self.sessions)
+
+    async def kept(self, cookie: str) -> str:
+        """The refresh token that the session has now."""
+        return (await self.found(cookie)).signed_in.refresh_token
+
+
+@pytest.fixture
+def instance(world: World, key_vault_client: KeyVault, tables: Tables) -> Instance:
+    """One instance."""
+    return Instance(world, tables, key_vault_client)
+
+
+@pytest.fixture
+def another(world: World, key_vault_client: KeyVault, tables: Tables) -> Instance:
+    """A second one."""
+    return Instance(world, tables, key_vault_client)
 
 
 APP = Principal(TENANT, PERSON, "app", "bearer", START + 4000)
@@ -132,14 +158,16 @@ async def test_a_token_that_ends_at_once_is_used_and_not_kept(world: World) -> N
     assert not world.tokens._known
 
 
-async def test_a_token_belongs_to_its_grant_and_scope(world: World) -> None:
+@pytest.mark.stack
+async def test_a_token_belongs_to_its_grant_and_scope(instance: Instance) -> None:
     """Not to the person: another token of theirs may have passed another policy."""
+    session = await instance.principal(await instance.signed_in())
     told = [
-        await world.tokens.token_for(bearer("alice on a laptop"), FABRIC),
-        await world.tokens.token_for(bearer("alice on a phone"), FABRIC),
-        await world.tokens.token_for(bearer("alice on a laptop"), GRAPH),
-        await world.tokens.token_for(Session().principal(), FABRIC),
-        await world.tokens.token_for_app(FABRIC),
+        await instance.tokens.token_for(bearer("alice on a laptop"), FABRIC),
+        await instance.tokens.token_for(bearer("alice on a phone"), FABRIC),
+        await instance.tokens.token_for(bearer("alice on a laptop"), GRAPH),
+        await instance.tokens.token_for(session, FABRIC),
+        await instance.tokens.token_for_app(FABRIC),
     ]
     assert told == ["alice on a laptop 1", "alice on a phone 2", "alice on a laptop 3", "old 4", "app 5"]
 
@@ -213,33 +241,6 @@ async def test_an_app_has_nothing_to_ask_with(world: World) -> None:
     assert world.asked == 0
 
 
-async def test_a_session_keeps_the_refresh_token_that_comes_back(world: World) -> None:
-    """Before the token is used; the cached one brings none."""
-    session = Session()
-    assert await world.tokens.token_for(session.principal(), FABRIC) == "old 1"
-    assert await world.tokens.token_for(session.principal(), FABRIC) == "old 1"
-    assert session.kept == ["after old"]
-
-
-async def test_a_session_without_a_new_refresh_token_is_left_alone(world: World) -> None:
-    """Entra may hand out none, or the same one."""
-    session = Session()
-    world.refusal = granted("fabric")
-    await world.tokens.token_for(session.principal(), FABRIC)
-    world.refusal = granted("graph", refresh_token="old")
-    await world.tokens.token_for(session.principal(), GRAPH)
-    assert session.kept == []
-
-
-async def test_a_refresh_token_that_cannot_be_kept_costs_nobody_an_answer(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The old one stays good."""
-    assert await world.tokens.token_for(Session(away=True).principal(), FABRIC) == "old 1"
-    assert "a renewed refresh token could not be kept" in caplog.text
-    assert "after old" not in caplog.text
-
-
 async def test_the_tokens_kept_are_bounded(world: World) -> None:
     """The one that was not used for longest goes first."""
     world.tokens._known.update({(f"person{n}", FABRIC): ("x", START + 1000) for n in range(MOST_TOKENS - 1)})
@@ -253,23 +254,165 @@ async def test_the_tokens_kept_are_bounded(world: World) -> None:
     assert await world.tokens.token_for(bearer(), FABRIC) == "alice 1"
 
 
-async def test_a_refresh_token_that_another_instance_has_renewed_is_looked_up_once(world: World) -> None:
-    """Entra ends the old one; the session knows the new one, or the person has to sign in again."""
-    session = Session()
-    session.kept.append("newer")
-    asked: list[str] = []
+@pytest.mark.stack
+async def test_a_session_keeps_the_refresh_token_that_comes_back(world: World, instance: Instance) -> None:
+    """Before the token is used; the cached one brings none."""
+    cookie = await instance.signed_in()
+    for _ in range(2):
+        assert await instance.tokens.token_for(await instance.principal(cookie), FABRIC) == "old 1"
+    assert await instance.kept(cookie) == "after old"
+    assert world.asked == 1
+
+
+@pytest.mark.stack
+async def test_a_session_without_a_new_refresh_token_is_left_alone(world: World, instance: Instance) -> None:
+    """Entra may hand out none, or the same one."""
+    cookie = await instance.signed_in()
+    before = await instance.found(cookie)
+    world.refusal = granted("fabric")
+    await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    world.refusal = granted("graph", refresh_token="old")
+    await instance.tokens.token_for(await instance.principal(cookie), GRAPH)
+    assert (await instance.found(cookie)).row.etag == before.row.etag
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("failing", [1, 2], ids=["the write", "the look who was faster"])
+async def test_a_refresh_token_that_cannot_be_kept_costs_nobody_an_answer(
+    world: World,
+    key_vault_client: KeyVault,
+    fronted: Tables,
+    front: Front,
+    caplog: pytest.LogCaptureFixture,
+    failing: int,
+) -> None:
+    """The old one stays good."""
+    instance = Instance(world, fronted, key_vault_client)
+    cookie = await instance.signed_in()
+    principal = await instance.principal(cookie)
+    away = [Response(status_code=503)] * 2
+    front.planned.extend([Response(status_code=412), *away] if failing > 1 else away[:1])
+    assert await instance.tokens.token_for(principal, FABRIC) == "old 1"
+    assert "a renewed refresh token could not be kept" in caplog.text
+    assert "after old" not in caplog.text
+    assert await instance.kept(cookie) == "old"
+
+
+@pytest.mark.stack
+async def test_a_session_asks_for_what_its_sign_in_has_answered(world: World, instance: Instance) -> None:
+    """A stronger sign-in would be asked for again at once, if the tokens did not tell of it."""
+    cookie = await instance.signed_in('{"access_token":{"acrs":{"value":"c1"}}}')
+    await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    assert '"acrs":{"value":"c1"}' in world.endpoint.forms[0]["claims"]
+
+
+@pytest.mark.stack
+async def test_of_two_instances_that_renew_at_once_the_later_adopts_what_the_first_has_kept(
+    world: World, instance: Instance, another: Instance
+) -> None:
+    """Both have a token; the session has one refresh token, with which both renew from then on."""
+    world.endpoint.grant = always_another()
+    cookie = await instance.signed_in()
+    one, other = await instance.principal(cookie), await another.principal(cookie)
+    assert await instance.tokens.token_for(one, FABRIC) == "old+"
+    assert await another.tokens.token_for(other, FABRIC) == "old+"
+    assert await instance.kept(cookie) == await another.kept(cookie) == "old+1"
+    for asked in (instance, another):
+        await asked.tokens.token_for(await asked.principal(cookie), GRAPH)
+    assert [form["refresh_token"] for form in world.endpoint.forms] == ["old", "old", "old+1", "old+1+3"]
+
+
+@pytest.mark.stack
+async def test_ten_renewals_at_once_keep_one_refresh_token(
+    world: World, key_vault_client: KeyVault, tables: Tables
+) -> None:
+    """Whichever it is, it is one that Entra has handed out, and nobody's request fails."""
+    instances = [Instance(world, tables, key_vault_client) for _ in range(10)]
+    world.endpoint.grant = always_another()
+    cookie = await instances[0].signed_in()
+    people = [await each.principal(cookie) for each in instances]
+    await asyncio.gather(*(each.tokens.token_for(who, FABRIC) for each, who in zip(instances, people, strict=True)))
+    assert await instances[0].kept(cookie) in {f"old+{n}" for n in range(1, 11)}
+    assert [form["refresh_token"] for form in world.endpoint.forms] == ["old"] * 10
+
+
+@pytest.mark.stack
+async def test_a_refresh_token_that_another_instance_has_used_up_is_looked_up_and_renewed(
+    world: World, instance: Instance, another: Instance
+) -> None:
+    """Where Entra ends the old one, the session knows the new one; and what comes of that is kept as well."""
+    world.endpoint.grant = one_use()
+    cookie = await instance.signed_in()
+    late = await another.principal(cookie)
+    await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    assert await another.tokens.token_for(late, FABRIC) == "old++"
+    assert [form["refresh_token"] for form in world.endpoint.forms] == ["old", "old", "old+"]
+    assert await instance.kept(cookie) == "old++"
+    assert await another.tokens.token_for(late, GRAPH) == "old+++"
+
+
+@pytest.mark.stack
+async def test_a_refused_refresh_token_that_nobody_has_renewed_ends_it(world: World, instance: Instance) -> None:
+    """The person has to sign in again; Entra is not asked the same twice."""
+    cookie = await instance.signed_in()
+    world.refusal = refused("invalid_grant", 70043)
+    with pytest.raises(ReauthRequired):
+        await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    assert world.asked == 1
+
+
+@pytest.mark.stack
+async def test_the_second_refusal_is_the_last(world: World, instance: Instance, another: Instance) -> None:
+    """Who is refused with what is kept now, too, has to sign in again."""
+    cookie = await instance.signed_in()
+    late = await another.principal(cookie)
+    await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    world.endpoint.grant = lambda _: refused("invalid_grant", 50173)
+    with pytest.raises(ReauthRequired):
+        await another.tokens.token_for(late, FABRIC)
+    assert [form["refresh_token"] for form in world.endpoint.forms] == ["old", "old", "after old"]
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("refusal", [False, True], ids=["renewed", "refused"])
+async def test_a_session_that_was_ended_meanwhile_does_not_go_on(
+    world: World, instance: Instance, another: Instance, *, refusal: bool
+) -> None:
+    """Signed out elsewhere while Entra was asked: no token is handed out or kept, and no row comes back."""
+    cookie = await instance.signed_in()
+    late = await another.principal(cookie)
+    await instance.sessions.end(cookie)
+    if refusal:
+        world.endpoint.grant = lambda _: refused("invalid_grant", 70043)
+    for _ in range(2):
+        with pytest.raises(SessionExpired):
+            await another.tokens.token_for(late, FABRIC)
+    assert world.asked == 2
+    assert not another.tokens._known
+    with pytest.raises(SessionExpired):
+        await instance.found(cookie)
+
+
+def always_another() -> Callable[[dict[str, str]], httpx.Response]:
+    """An Entra that hands out another refresh token each time, and lets all of them count."""
+    numbers = count(1)
 
     def grant(form: dict[str, str]) -> httpx.Response:
-        asked.append(form["refresh_token"])
-        if form["refresh_token"] == "old":
-            return refused("invalid_grant", 70043)
-        return granted("fabric", refresh_token="newest")
+        token = form["refresh_token"]
+        return granted(f"{token}+", refresh_token=f"{token}+{next(numbers)}")
 
-    world.endpoint.grant = grant
-    assert await world.tokens.token_for(session.principal(), FABRIC) == "fabric"
-    assert asked == ["old", "newer"]
-    assert session.kept == ["newer", "newest"]
-    session.kept.append("old")
-    with pytest.raises(ReauthRequired):
-        await world.tokens.token_for(session.principal(), GRAPH)
-    assert asked == ["old", "newer", "old"]
+    return grant
+
+
+def one_use() -> Callable[[dict[str, str]], httpx.Response]:
+    """An Entra that ends a refresh token when it is used."""
+    used: set[str] = set()
+
+    def grant(form: dict[str, str]) -> httpx.Response:
+        token = form["refresh_token"]
+        if token in used:
+            return refused("invalid_grant", 70043)
+        used.add(token)
+        return granted(f"{token}+", refresh_token=f"{token}+")
+
+    return grant

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from lib.identity.credentials import ClientCredential, azure_credential
 from lib.identity.entra import EntraClient
 from lib.identity.graph import Profile, profile
 from lib.identity.on_behalf_of import OnBehalfOf
-from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.identity.principal import Assertion, Principal
 from lib.identity.sign_in import SignIn
 from lib.identity.signing_keys import SigningKeys
 from lib.identity.tokens import TokenValidator
@@ -194,20 +194,30 @@ async def test_a_person_signs_in_and_the_session_renews(gateway: Gateway) -> Non
     url, flow = await sign_in.begin("/api/app")
     signed_in = await sign_in.complete(await posted(gateway, url, {"person": "bob"}), flow)
     assert (signed_in.object_id, signed_in.name) == (BOB.object_id, BOB.name)
-    kept = []
+    token = await gateway.entra.refresh(signed_in.tenant_id, signed_in.refresh_token, FABRIC)
+    assert gateway.audience(token.access_token) == BOB.object_id
+    assert token.refresh_token
+    assert token.refresh_token != signed_in.refresh_token
 
-    async def renewed(refresh_token: str) -> None:
-        kept.append(refresh_token)
 
-    async def latest() -> str:
-        return signed_in.refresh_token
-
-    grant = RefreshGrant("session", signed_in.refresh_token, renewed, latest)
-    principal = Principal(signed_in.tenant_id, signed_in.object_id, "user", "session", time.time() + 3600, grant)
-    tokens = OnBehalfOf(gateway.entra)
-    assert gateway.audience(await tokens.token_for(principal, FABRIC)) == BOB.object_id
-    assert len(kept) == 1
-    assert kept != [signed_in.refresh_token]
+async def test_a_stronger_sign_in_is_asked_for_and_shows_in_the_tokens(one_gateway: Gateway) -> None:
+    """Entra refuses with the claims that it wants, the browser is sent there with them, and then they are had."""
+    sign_in = SignIn(one_gateway.settings, one_gateway.entra, one_gateway.validator)
+    url, flow = await sign_in.begin("/api/app")
+    weak = await sign_in.complete(await posted(one_gateway, url, {"person": "bob"}), flow)
+    wanted = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    with pytest.raises(StepUpRequired) as fault:
+        await one_gateway.entra.refresh(TENANT_ID, weak.refresh_token, FABRIC, claims=wanted)
+    challenged = replace(weak, challenge=fault.value.claims, challenge_handle="handle")
+    url, flow = await sign_in.begin("/api/app", challenged)
+    assert flow.challenge_handle == "handle"
+    page = await one_gateway.http.get(url)
+    assert '<button name="person" value="bob" autofocus>' in page.text, "Entra was told whom to expect"
+    strong = await sign_in.complete(await posted(one_gateway, url, {"person": "bob"}), flow)
+    for claims, contexts in ((wanted, ["c1"]), ("", None)):
+        token = await one_gateway.entra.refresh(TENANT_ID, strong.refresh_token, FABRIC, claims=claims)
+        told = one_gateway.peers.issuer.verify(token.access_token, "https://api.fabric.microsoft.com")
+        assert told.get("acrs") == contexts
 
 
 async def test_a_declined_sign_in_has_failed(one_gateway: Gateway) -> None:

@@ -6,9 +6,11 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
-from lib.errors import SessionExpired, SessionForged
-from lib.identity.sessions import MOST_SESSIONS, RENEW_ATTEMPTS, SIDS, TABLE, Session, Sessions, SignedIn
+from lib.errors import SessionExpired, SessionForged, StateUnavailable
+from lib.identity.sessions import CHANGE_ATTEMPTS, MOST_SESSIONS, SIDS, TABLE, Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
 from lib.storage.sealing import KeyRing, Sealer
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.stack
 
 IDLE = 1800
 ABSOLUTE = 8 * 3600
+CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+OTHER_CLAIMS = '{"access_token":{"acrs":{"essential":true,"value":"c2"}}}'
 ALICE = SignedIn("tenant", "alice", "Alice Arden", "alice@contoso.example", "hint", refresh_token="refresh-1")
 
 
@@ -28,6 +32,12 @@ def sessions(key_vault_client: KeyVault, tables: Tables, clock: Clock) -> Sessio
     sealer = Sealer(KeyRing(key_vault_client, now=clock))
     keys = RowKeys(key_vault_client)
     return Sessions(tables, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
+
+
+@pytest.fixture
+def untouched_table(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions without tables: whatever asks them fails."""
+    monkeypatch.setattr(sessions, "_tables", None)
 
 
 async def test_a_session_is_found_by_its_cookie_with_all_it_knows(sessions: Sessions, clock: Clock) -> None:
@@ -59,21 +69,44 @@ async def test_every_session_has_a_secret_of_its_own(sessions: Sessions) -> None
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", "x", "a.b", "../sessions", "0" * 32 + "." + "A" * 43, "0" * 32 + "'." + "A" * 43]
+    "cookie",
+    [
+        "",
+        "x",
+        "a.b.c",
+        "../sessions",
+        "0" * 32 + "." + "A" * 43,
+        "0" * 32 + "." + "A" * 43 + "." + "0" * 32,
+        "0" * 32 + "'." + "A" * 43 + "." + "0" * 32,
+        "\u0660" * 32 + "." + "A" * 43 + "." + "0" * 32,
+    ],
 )
-async def test_a_cookie_that_opens_nothing_is_an_expired_session(sessions: Sessions, cookie: str) -> None:
-    """Made up, cut short or never issued: nobody learns which."""
-    with pytest.raises(SessionExpired):
+@pytest.mark.usefixtures("untouched_table")
+async def test_a_cookie_that_was_not_made_here_is_forged(sessions: Sessions, cookie: str) -> None:
+    """Made up or cut short: that costs no look into the table, and ends nothing."""
+    with pytest.raises(SessionForged):
         await sessions.find(cookie)
     assert await sessions.end(cookie) is None
 
 
+async def test_a_cookie_whose_session_is_gone_is_no_forged_one(sessions: Sessions) -> None:
+    """It was good once; the caller is told the same either way."""
+    cookie, _ = await sessions.open(ALICE)
+    await sessions.end(cookie)
+    with pytest.raises(SessionExpired) as fault:
+        await sessions.find(cookie)
+    assert type(fault.value) is SessionExpired
+    assert (fault.value.status, fault.value.code) == (SessionForged.status, SessionForged.code)
+
+
 async def test_another_persons_partition_with_my_secret_opens_nothing(sessions: Sessions) -> None:
-    """Both halves of a cookie belong together."""
+    """All parts of a cookie belong together."""
     mine, _ = await sessions.open(ALICE)
     theirs, _ = await sessions.open(replace(ALICE, object_id="bob"))
-    with pytest.raises(SessionExpired):
-        await sessions.find(f"{theirs.partition('.')[0]}.{mine.partition('.')[2]}")
+    (mine_partition, *_), (partition, secret, tag) = mine.split("."), theirs.split(".")
+    for mixed in (f"{mine_partition}.{secret}.{tag}", f"{partition}.{mine.split('.')[1]}.{tag}"):
+        with pytest.raises(SessionForged):
+            await sessions.find(mixed)
 
 
 async def test_a_row_copied_to_another_place_does_not_open(sessions: Sessions, tables: Tables) -> None:
@@ -173,6 +206,16 @@ async def test_an_eleventh_session_ends_the_oldest(sessions: Sessions, clock: Cl
         await sessions.find(cookie)
 
 
+async def test_sign_ins_at_once_leave_ten_sessions_too(sessions: Sessions, tables: Tables) -> None:
+    """Whichever of them come last."""
+    opened = await asyncio.gather(*(sessions.open(ALICE) for _ in range(MOST_SESSIONS + 5)))
+    partition = opened[0][1].row.partition
+    assert len([row async for row in tables.rows(TABLE, partition)]) <= MOST_SESSIONS
+    newest, _ = await sessions.open(ALICE)
+    await sessions.find(newest)
+    assert len([row async for row in tables.rows(TABLE, partition)]) <= MOST_SESSIONS
+
+
 async def test_all_sessions_of_a_person_end_at_once(sessions: Sessions) -> None:
     """Hers, and nobody else's."""
     hers = [(await sessions.open(ALICE))[0] for _ in range(3)]
@@ -205,24 +248,14 @@ async def test_a_renewed_refresh_token_is_kept(sessions: Sessions) -> None:
 
 
 async def test_a_renewal_that_meets_another_write_is_kept_all_the_same(sessions: Sessions, clock: Clock) -> None:
-    """Another request has noted its use since this one read the row."""
+    """Another request has noted its use, or a challenge, since this one read the row."""
     cookie, opened = await sessions.open(ALICE)
     clock.advance(IDLE / 2)
-    await sessions.find(cookie)
+    handle = await sessions.challenge(await sessions.find(cookie), CLAIMS)
     await sessions.renew(opened, "refresh-2")
     found = await sessions.find(cookie)
     assert (found.signed_in.refresh_token, found.last_seen) == ("refresh-2", clock.now)
-
-
-async def test_a_late_renewal_does_not_bring_a_session_back(sessions: Sessions, tables: Tables) -> None:
-    """Signed out is signed out, whatever was under way."""
-    cookie, opened = await sessions.open(ALICE)
-    await sessions.end(cookie)
-    with pytest.raises(SessionExpired):
-        await sessions.renew(opened, "refresh-2")
-    with pytest.raises(SessionExpired):
-        await sessions.refresh_token(opened)
-    assert await tables.read(TABLE, opened.row.partition, opened.row.key) is None
+    assert (found.signed_in.challenge, found.signed_in.challenge_handle) == (CLAIMS, handle)
 
 
 async def test_of_two_renewals_the_first_one_kept_counts_for_both(sessions: Sessions) -> None:
@@ -231,29 +264,19 @@ async def test_of_two_renewals_the_first_one_kept_counts_for_both(sessions: Sess
     await sessions.renew(opened, "refresh-2")
     await sessions.renew(opened, "refresh-3")
     assert (await sessions.find(cookie)).signed_in.refresh_token == "refresh-2"
-    assert await sessions.refresh_token(opened) == "refresh-2"
+    assert (await sessions.read_again(opened)).signed_in.refresh_token == "refresh-2"
 
 
-@pytest.mark.parametrize("place", [0, 31, 33, 50, 75, 77, 108])
-async def test_a_forged_cookie_is_known_without_a_look_into_the_table(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch, place: int
-) -> None:
-    """One character of a good one changed, wherever it stands."""
-    cookie, _ = await sessions.open(ALICE)
-    changed = "1" if cookie[place] != "1" else "2"
-    forged = cookie[:place] + changed + cookie[place + 1 :]
-
-    async def read(*_: object) -> None:
-        raise AssertionError("the table was asked")
-
-    monkeypatch.setattr(sessions._tables, "read", read)
-    with pytest.raises(SessionForged):
-        await sessions.find(forged)
-    assert await sessions.end(forged) is None
+async def test_a_session_read_again_is_renewed_like_any_other(sessions: Sessions) -> None:
+    """What counts is what it was when it was read."""
+    cookie, opened = await sessions.open(ALICE)
+    await sessions.renew(opened, "refresh-2")
+    await sessions.renew(await sessions.read_again(opened), "refresh-3")
+    assert (await sessions.find(cookie)).signed_in.refresh_token == "refresh-3"
 
 
-async def test_a_renewal_that_always_comes_late_gives_up_and_says_so(
-    sessions: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_change_that_always_comes_late_gives_up_and_says_so(
+    sessions: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not try for ever; the old refresh token stays."""
     cookie, opened = await sessions.open(ALICE)
@@ -269,11 +292,69 @@ async def test_a_renewal_that_always_comes_late_gives_up_and_says_so(
 
     await tables.update(TABLE, opened.row, {"last_seen": opened.last_seen + 1})
     monkeypatch.setattr(tables, "read", read_late)
-    await sessions.renew(opened, "refresh-2")
+    with pytest.raises(StateUnavailable):
+        await sessions.renew(opened, "refresh-2")
     monkeypatch.undo()
-    assert reads == RENEW_ATTEMPTS
+    assert reads == CHANGE_ATTEMPTS
     assert (await sessions.find(cookie)).signed_in == ALICE
-    assert "could not be kept" in caplog.text
+
+
+async def test_a_challenge_is_kept_with_the_session_under_a_handle_of_its_own(
+    sessions: Sessions, tables: Tables
+) -> None:
+    """128 random bits; what Entra asks is sealed like all the rest."""
+    cookie, opened = await sessions.open(ALICE)
+    handle = await sessions.challenge(opened, CLAIMS)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", handle)
+    found = await sessions.find(cookie)
+    assert found.signed_in == replace(ALICE, challenge=CLAIMS, challenge_handle=handle)
+    row = await tables.read(TABLE, opened.row.partition, opened.row.key)
+    assert row is not None
+    assert not [hidden for hidden in ("acrs", handle) if hidden in repr(dict(row.values))]
+    assert not [hidden for hidden in ("acrs", handle) if hidden in repr(found)]
+
+
+async def test_the_latest_challenge_counts_and_the_same_one_keeps_its_handle(sessions: Sessions) -> None:
+    """Tabs that meet it at once are sent to the same place; one challenge is pending at a time."""
+    cookie, opened = await sessions.open(ALICE)
+    first, second = await asyncio.gather(*(sessions.challenge(opened, CLAIMS) for _ in range(2)))
+    assert first == second
+    changed = await sessions.challenge(opened, OTHER_CLAIMS)
+    assert changed != first
+    assert (await sessions.find(cookie)).signed_in.challenge == OTHER_CLAIMS
+    again = await sessions.challenge(await sessions.find(cookie), CLAIMS)
+    assert again not in {first, changed}
+
+
+async def test_a_late_renewal_does_not_bring_a_session_back(sessions: Sessions, tables: Tables, clock: Clock) -> None:
+    """Signed out is signed out, whatever was under way: a note of its use, a renewal, a challenge."""
+    cookie, opened = await sessions.open(ALICE)
+    await sessions.end(cookie)
+    assert await sessions._touch(opened, clock.now + 1) is opened
+    for late in (sessions.renew(opened, "refresh-2"), sessions.challenge(opened, CLAIMS), sessions.read_again(opened)):
+        with pytest.raises(SessionExpired):
+            await late
+    assert await tables.read(TABLE, opened.row.partition, opened.row.key) is None
+
+
+@pytest.mark.parametrize("turn", range(6))
+async def test_a_session_that_ends_amid_writes_stays_ended(
+    sessions: Sessions, tables: Tables, clock: Clock, turn: int
+) -> None:
+    """Requests of a busy page, and the logout somewhere among them: each one goes through or is told of the end."""
+    cookie, opened = await sessions.open(ALICE)
+    clock.advance(IDLE / 2)
+    work = [
+        sessions.find(cookie),
+        sessions.renew(opened, "refresh-2"),
+        sessions.challenge(opened, CLAIMS),
+        sessions.find(cookie),
+        sessions.renew(opened, "refresh-3"),
+    ]
+    work.insert(turn, sessions.end(cookie))
+    told = await asyncio.gather(*work, return_exceptions=True)
+    assert {type(fault) for fault in told if isinstance(fault, BaseException)} <= {SessionExpired}
+    assert await tables.read(TABLE, opened.row.partition, opened.row.key) is None
 
 
 async def test_a_field_of_a_newer_release_is_passed_over(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,3 +374,42 @@ def test_a_session_shows_no_secret_in_its_text() -> None:
     """A value printed while somebody looks for a fault gives no token away."""
     assert "refresh-1" not in repr(ALICE)
     assert "hint" not in repr(ALICE)
+
+
+def slowly[T](test: T) -> T:
+    """Hypothesis on the stack: no deadline, and fixtures that serve all examples."""
+    return settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])(test)
+
+
+@given(place=st.integers(0, 108), character=st.characters(max_codepoint=0x2FF))
+@slowly
+@pytest.mark.usefixtures("untouched_table")
+async def test_a_forged_cookie_is_known_without_a_look_into_the_table(
+    sessions: Sessions, place: int, character: str
+) -> None:
+    """Wherever it stands and whatever it is now: no look into the table is needed to know."""
+    cookie = await cookie_of(sessions, "0f" * 16, "Az9_-" * 8 + "Az9")
+    assume(character != cookie[place])
+    changed = cookie[:place] + character + cookie[place + 1 :]
+    with pytest.raises(SessionForged):
+        await sessions.find(changed)
+    assert await sessions.end(changed) is None
+
+
+@given(
+    person=st.text(st.characters(exclude_categories=["Cs"])), token=st.text(st.characters(exclude_categories=["Cs"]))
+)
+@slowly
+async def test_whoever_signs_in_is_found_by_their_cookie(sessions: Sessions, person: str, token: str) -> None:
+    """What is kept comes back as it was, by a cookie that carries nothing but where it is."""
+    signed_in = SignedIn("tenant", person, refresh_token=token)
+    cookie, _ = await sessions.open(signed_in)
+    assert (await sessions.find(cookie)).signed_in == signed_in
+    partition, secret, _ = cookie.split(".")
+    assert partition == await sessions._keys.partition("tenant", person)
+    assert cookie == await cookie_of(sessions, partition, secret)
+
+
+async def cookie_of(sessions: Sessions, partition: str, secret: str) -> str:
+    """A cookie as the gateway makes it."""
+    return f"{partition}.{secret}.{await sessions._keys.row('cookie', partition, secret)}"

@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -20,6 +22,7 @@ from lib.errors import (
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import EntraClient
 from lib.identity.flows import FLOW_SECONDS, Flow
+from lib.identity.sessions import SignedIn
 from lib.identity.sign_in import SignIn
 from lib.identity.signing_keys import SigningKeys
 from lib.identity.tokens import TokenValidator
@@ -105,6 +108,22 @@ async def test_a_browser_is_sent_to_entra_with_three_secrets_of_its_own(world: W
     assert len({flow.state, flow.code_verifier, flow.nonce}) == 3
     assert {len(secret) for secret in (flow.state, flow.code_verifier, flow.nonce)} == {43}
     assert not {flow.code_verifier, flow.nonce} & set(asked.values())
+
+
+async def test_a_sign_in_that_answers_a_challenge_asks_for_its_claims(world: World) -> None:
+    """Of the same person, and with protections of its own; the claims stay out of what the browser keeps."""
+    challenge = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    weaker = SignedIn(TENANT, PERSON, login_hint="alice-hint", challenge=challenge, challenge_handle="handle")
+    url, flow = await world.sign_in.begin("/api/app", weaker)
+    asked = {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
+    assert json.loads(asked["claims"])["access_token"]["acrs"] == {"essential": True, "value": "c1"}
+    assert asked["login_hint"] == "alice-hint"
+    assert flow.challenge_handle == "handle"
+    assert "c1" not in str(asdict(flow))
+    asked, flow = await world.begin()
+    assert "acrs" not in asked["claims"]
+    assert "login_hint" not in asked
+    assert flow.challenge_handle == ""
 
 
 async def test_no_two_sign_ins_are_alike(world: World) -> None:

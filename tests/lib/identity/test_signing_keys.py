@@ -19,6 +19,19 @@ def away(_: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("no route")
 
 
+class Stalled(httpx.AsyncByteStream):
+    """A body that does not come until it is let go, and is nothing then."""
+
+    def __init__(self) -> None:
+        self.awaited = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.awaited.set()
+        await self.let_go.wait()
+        yield b""
+
+
 @pytest.fixture
 async def keys(authority: Authority, clock: Clock) -> AsyncIterator[SigningKeys]:
     """The keys of two tenants of it, without any spread."""
@@ -221,6 +234,47 @@ async def test_an_unknown_key_in_an_outage_is_503(keys: SigningKeys, authority: 
     with pytest.raises(IdentityProviderUnavailable):
         await keys.key(TENANT, "new")
     await keys.key(TENANT, "current")
+
+
+async def test_a_storm_of_unknown_keys_in_an_outage_fetches_once(
+    keys: SigningKeys, authority: Authority, clock: Clock
+) -> None:
+    """An attempt that fails counts as one, and the known keys wait for none of them."""
+    await keys.key(TENANT, "current")
+    authority.fault = away
+    clock.advance(6 * MINUTE)
+    told = await asyncio.gather(*(keys.key(TENANT, f"unknown{n}") for n in range(100)), return_exceptions=True)
+    assert all(isinstance(fault, IdentityProviderUnavailable) for fault in told)
+    for n in range(100):
+        with pytest.raises(IdentityProviderUnavailable):
+            await keys.key(TENANT, f"later{n}")
+        await keys.key(TENANT, "current")
+    assert authority.calls["discovery"] == 2
+
+
+async def test_a_known_key_does_not_wait_for_an_unknown_one(
+    keys: SigningKeys, authority: Authority, clock: Clock
+) -> None:
+    """While Entra takes its time over a key id that somebody made up, everybody else goes on."""
+    await keys.key(TENANT, "current")
+    clock.advance(6 * MINUTE)
+    stalled = Stalled()
+    authority.fault = lambda _: httpx.Response(200, stream=stalled)
+    seeking = asyncio.create_task(keys.key(TENANT, "unknown"))
+    await stalled.awaited.wait()
+    assert (await keys.key(TENANT, "current")).issuer == issuer(TENANT)
+    assert not seeking.done()
+    stalled.let_go.set()
+    with pytest.raises(IdentityProviderUnavailable):
+        await seeking
+
+
+async def test_one_tenants_outage_is_not_anothers(keys: SigningKeys, authority: Authority) -> None:
+    """Each is asked, kept and counted for itself."""
+    authority.keys[OTHER_TENANT] = []
+    with pytest.raises(IdentityProviderUnavailable):
+        await keys.key(OTHER_TENANT, "current")
+    assert (await keys.key(TENANT, "current")).issuer == issuer(TENANT)
 
 
 @pytest.mark.parametrize(

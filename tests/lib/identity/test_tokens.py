@@ -287,6 +287,41 @@ async def test_each_of_two_tenants_is_validated_with_its_own_keys(
             await validator_of_two.validate(token)
 
 
+@pytest.mark.parametrize(
+    ("tenant", "iss"), [(OTHER_TENANT, issuer(TENANT)), (TENANT, issuer(OTHER_TENANT))], ids=["tid", "iss"]
+)
+async def test_a_token_is_of_one_tenant_alone(
+    validator_of_two: TokenValidator, authority: Authority, tenant: str, iss: str
+) -> None:
+    """Entra signs for all its tenants with the same keys: only the claims tell them apart, and they must agree."""
+    for any_tenant in (TENANT, OTHER_TENANT):
+        authority.keys[any_tenant] = [jwk("current", rsa_key("current"), issuer=f"{HOST}/{{tenantid}}/v2.0")]
+        good = mint(claims(tid=any_tenant, iss=issuer(any_tenant)))
+        assert (await validator_of_two.validate(good)).tenant_id == any_tenant
+    with pytest.raises(TokenInvalid):
+        await validator_of_two.validate(mint(claims(tid=tenant, iss=iss)))
+
+
+async def test_the_gateway_is_operated_from_its_own_tenant_alone(
+    validator_of_two: TokenValidator, authority: Authority
+) -> None:
+    """The administrators of another tenant give its people what roles they like."""
+    authority.keys[OTHER_TENANT] = [jwk("theirs", rsa_key("other"))]
+    roles = ["Gateway.Operate", "Query.All"]
+    theirs = claims(tid=OTHER_TENANT, iss=issuer(OTHER_TENANT), roles=roles)
+    assert (await validator_of_two.validate(mint(theirs, key="other", kid="theirs"))).roles == {"Query.All"}
+    assert (await validator_of_two.validate(mint(claims(roles=roles)))).roles == set(roles)
+
+
+async def test_a_key_of_one_tenant_signs_for_no_other(validator_of_two: TokenValidator, authority: Authority) -> None:
+    """Not even where the other publishes it."""
+    authority.keys[OTHER_TENANT] = [jwk("ours", rsa_key("other"), issuer=issuer(TENANT))]
+    with pytest.raises(TokenInvalid):
+        await validator_of_two.validate(
+            mint(claims(tid=OTHER_TENANT, iss=issuer(OTHER_TENANT)), key="other", kid="ours")
+        )
+
+
 @pytest.mark.parametrize("payload", [b"{", {"tid": 5}, {}, {"tid": "common"}, {"tid": CLIENT}])
 async def test_a_token_of_no_tenant_is_invalid_before_any_key_is_fetched(
     validator_of_two: TokenValidator, authority: Authority, payload: object
@@ -444,28 +479,71 @@ async def test_an_id_token_is_no_access_token(validator: TokenValidator) -> None
         await validator.validate(mint(id_claims(azp=SPA)))
 
 
-@pytest.mark.parametrize(
-    "told", [{"acct": 1}, {"acct": "1"}, {"idp": "https://sts.windows.net/elsewhere/"}, {"idp": "live.com"}], ids=str
-)
+@pytest.fixture
+async def hospitable(authority: Authority, clock: Clock) -> AsyncIterator[TokenValidator]:
+    """What validates for a gateway that lets guests in."""
+    async with authority.client() as http:
+        yield TokenValidator(settings(GUESTS="allow"), SigningKeys(http, HOST, [TENANT], now=clock), clock)
+
+
+GUESTS = [
+    pytest.param({"acct": 1}, id="acct 1"),
+    pytest.param({"acct": "1"}, id="acct 1 as text"),
+    pytest.param({"idp": "live.com"}, id="an idp that is no address"),
+    pytest.param({"idp": f"https://sts.windows.net/{OTHER_TENANT}/"}, id="another tenant's idp"),
+    pytest.param({"idp": issuer(OTHER_TENANT), "acct": 0}, id="another tenant's idp, as a member"),
+]
+
+
+@pytest.mark.parametrize("told", GUESTS)
 async def test_a_guest_comes_in_where_guests_are_allowed(
-    validator: TokenValidator, authority: Authority, clock: Clock, told: Claims
+    validator: TokenValidator, hospitable: TokenValidator, told: Claims
 ) -> None:
     """And else is told so, as a person whom signing in again does not help."""
-    token = mint(claims(**told))
+    token, id_token = mint(claims(**told)), mint(id_claims(**told))
     with pytest.raises(GuestRejected):
         await validator.validate(token)
-    async with authority.client() as http:
-        hospitable = TokenValidator(settings(GUESTS="allow"), SigningKeys(http, HOST, [TENANT], now=clock), clock)
-        assert (await hospitable.validate(token)).object_id == PERSON
+    with pytest.raises(GuestRejected):
+        await validator.validate_id_token(id_token, "expected")
+    assert (await hospitable.validate(token)).object_id == PERSON
+    assert (await hospitable.validate_id_token(id_token, "expected")).object_id == PERSON
 
 
 @pytest.mark.parametrize("told", [{}, {"acct": 0}, {"acct": "0"}, {"idp": issuer(TENANT)}], ids=str)
 async def test_a_member_is_no_guest(validator: TokenValidator, told: Claims) -> None:
     """Told, or not told at all."""
     assert (await validator.validate(mint(claims(**told)))).object_id == PERSON
+    assert (await validator.validate_id_token(mint(id_claims(**told)), "expected")).object_id == PERSON
+
+
+@pytest.mark.parametrize("told", [{"acct": 2}, {"acct": True}, {"acct": "guest"}, {"idp": 5}, {"idp": ""}], ids=str)
+async def test_who_tells_it_in_another_way_is_nobody(
+    validator: TokenValidator, hospitable: TokenValidator, told: Claims
+) -> None:
+    """Entra writes neither claim so; whether guests may come does not matter."""
+    for any_validator in (validator, hospitable):
+        with pytest.raises(TokenInvalid):
+            await any_validator.validate(mint(claims(**told)))
+
+
+async def test_that_somebody_is_a_guest_is_believed_of_a_genuine_token_alone(validator: TokenValidator) -> None:
+    """A forged one is told nothing, and one that is good for nothing here is told that first."""
+    for token in (forge(GOOD, claims(acct=1)), mint(claims(acct=1, azp=CLIENT.replace("8", "9")))):
+        with pytest.raises(TokenInvalid):
+            await validator.validate(token)
+    with pytest.raises(InsufficientScope):
+        await validator.validate(mint(claims(acct=1, scp="other")))
+    with pytest.raises(TokenInvalid):
+        await validator.validate_id_token(mint(id_claims(acct=1, nonce="another")), "expected")
+
+
+async def test_an_app_is_no_guest(validator: TokenValidator) -> None:
+    """The claims are about people's accounts."""
+    assert (await validator.validate(mint(app_claims(idp="https://sts.windows.net/elsewhere/")))).kind == "app"
 
 
 async def test_how_strongly_somebody_signed_in_is_read(validator: TokenValidator) -> None:
-    """The authentication contexts of conditional access."""
+    """The authentication contexts of conditional access; what is no list of texts proves none."""
     assert (await validator.validate(mint(claims(acrs=["c1", "c2"])))).acrs == {"c1", "c2"}
-    assert (await validator.validate(mint(claims()))).acrs == frozenset()
+    for nothing in (None, "c1", ["c1", 1], {"c1": 1}, []):
+        assert (await validator.validate(mint(claims(acrs=nothing)))).acrs == frozenset()

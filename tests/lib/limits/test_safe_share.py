@@ -1,6 +1,8 @@
 """Rules for what one instance lets through while storage is away."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lib.limits import safe_share as module
 from lib.limits.safe_share import RETRY_MS, SafeShare
@@ -85,3 +87,45 @@ def test_its_memory_is_bounded(share: SafeShare, monkeypatch: pytest.MonkeyPatch
         share.admit(principal, "1", BEGAN, BEGAN + TURN)
     assert share.debt("a") == Debt()
     assert share.debt("c").asked == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4 * TURN), st.sampled_from(["ask", "answer", "again"])), max_size=60),
+    st.integers(0, 10 * TURN),
+)
+def test_in_any_time_a_share_lets_through_its_part_and_one_more_at_most(
+    steps: list[tuple[int, str]], window: int
+) -> None:
+    """Whatever is asked, answered and repaid, and however often storage comes back and goes away again."""
+    share, now, began, admitted = SafeShare(LIMITS, INSTANCES), BEGAN, BEGAN, list[int]()
+    open_since: int | None = None
+    for pause, step in steps:
+        now += pause
+        if step == "again":
+            began = now
+            share.repaid("p", share.debt("p"))
+        elif step == "answer" and open_since is not None:
+            assert share.release("p", str(open_since))
+            open_since = None
+        elif step == "ask" and share.admit("p", str(now), began, now) is None:
+            assert open_since is None
+            assert now - began >= TURN
+            open_since = now
+            admitted.append(now)
+    for begin in admitted:
+        assert sum(begin <= at <= begin + window for at in admitted) <= window / TURN + 1
+    days = [at // DAY_MS for at in admitted]
+    assert all(days.count(day) <= 80 // INSTANCES for day in days)
+
+
+@given(st.lists(st.integers(TURN, 3 * TURN), min_size=1, max_size=20))
+def test_the_debt_is_what_was_let_through(pauses: list[int]) -> None:
+    """Its `tat` is the row's, had they gone through it; its count is the day's."""
+    limits = Limits(per_minute=20, burst=5)
+    share, now, tat, today = SafeShare(limits, INSTANCES), BEGAN, 0, 0
+    for pause in pauses:
+        today = today + 1 if (now + pause) // DAY_MS == now // DAY_MS else 1
+        now += pause
+        assert share.admit("p", "1", BEGAN, now) is None
+        tat = limits.rate.charged(tat, now)
+    assert share.debt("p") == Debt(tat, now // DAY_MS, today)

@@ -1,7 +1,12 @@
 """Rules for what has been used of the limits."""
 
-from hypothesis import given
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lib.limits.usage import DAY_MS, KEPT_SECONDS, Debt, Limits, Refusal, Slot, Usage
 
@@ -87,7 +92,7 @@ def test_a_row_says_what_was_written(usage: Usage) -> None:
     """Whatever else it holds; and it is kept past the day it counts."""
     values = usage.written(5)
     assert Usage.read(values | {"valid_after": 1.5, "other": "x"}) == usage
-    assert values["expires"] == (usage.day + 1) * DAY_MS // 1000 + KEPT_SECONDS
+    assert values["expires"] == max((usage.day + 1) * DAY_MS, usage.tat) // 1000 + KEPT_SECONDS
     assert usage.written(2**40)["expires"] == 2**40
 
 
@@ -104,3 +109,124 @@ def test_a_debt_counts_as_far_as_it_has_not_passed_by_itself() -> None:
     assert Usage().owing(debt, NOON + 3000) == Usage(0, 20_000, 3)
     assert Usage().owing(debt, NOON + DAY_MS) == Usage(0, 20_001, 0)
     assert Usage(NOON, 20_000, 1).owing(Debt(), NOON) == Usage(NOON, 20_000, 1)
+
+
+RATE = Limits(per_minute=6, burst=3, per_day=7, in_flight=2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(-2500, 2500)), max_size=60))
+def test_no_day_has_more_than_its_limit_however_clocks_disagree_about_midnight(
+    arrivals: list[tuple[int, int]],
+) -> None:
+    """Each question counts for one day, and the day that is counted never goes back."""
+    limits = Limits(per_minute=6000, burst=100, per_day=5)
+    usage, true, days = Usage(), 20_000 * DAY_MS - 30_000, list[int]()
+    for pause, error in arrivals:
+        true += pause
+        if usage.refusal(limits, true + error) is None:
+            usage = usage.admitted(limits, true + error, slot(0))
+            days.append(usage.day)
+    assert days == sorted(days)
+    assert all(days.count(day) <= 5 for day in days)
+
+
+QUESTIONS = st.lists(st.integers(0, 30_000), min_size=1, max_size=10)
+
+
+@given(QUESTIONS, st.integers(0, 60_000))
+def test_a_debt_weighs_on_a_row_at_rest_as_if_the_questions_had_gone_through_it(pauses: list[int], later: int) -> None:
+    """All that follows is the same."""
+    debt, through, now = Debt(), Usage(), NOON
+    for pause in pauses:
+        now += pause
+        debt = Debt(RATE.rate.charged(debt.tat, now), now // DAY_MS, debt.asked + 1)
+        through = through.admitted(RATE, now, slot(0)).released("q0")
+    now += later
+    owing = Usage().owing(debt, now)
+    assert owing.asked == through.asked
+    assert RATE.rate.wait(owing.tat, now) == RATE.rate.wait(through.tat, now)
+    assert RATE.rate.left(owing.tat, now) == RATE.rate.left(through.tat, now)
+
+
+@given(st.integers(0, 100_000), st.integers(0, 100_000), st.integers(0, 10))
+def test_a_debt_never_lets_more_through(ahead: int, owed: int, count: int) -> None:
+    """Of a row in use as well: what lies ahead of both adds up."""
+    usage, debt = Usage(NOON + ahead, NOON // DAY_MS, 2), Debt(NOON + owed, NOON // DAY_MS, count)
+    owing = usage.owing(debt, NOON)
+    assert owing.tat - NOON == ahead + owed
+    assert owing.asked == 2 + count
+    assert RATE.rate.left(owing.tat, NOON) <= RATE.rate.left(usage.tat, NOON)
+
+
+@pytest.mark.parametrize("slots", ["", None, "[]", '[["q1",5,"more"],["q2",6,{}]]'])
+def test_what_another_release_writes_can_be_read(slots: str | None) -> None:
+    """Fields that are missing, and places of which it knows more."""
+    usage = Usage.read({"tat": 5, "slots": slots, "hint": "x"})
+    assert usage == Usage(tat=5, slots=(Slot("q1", 5), Slot("q2", 6)) if slots and "q1" in slots else ())
+
+
+@dataclass
+class Asked:
+    """A question that was let through, as somebody would write it down."""
+
+    id: str
+    at: int
+    until: int
+    answered: bool = False
+
+
+class Against(RuleBasedStateMachine):
+    """The row beside a plain list of all that was ever let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOON
+        self.values: dict[str, Any] = {}
+        self.all: list[Asked] = []
+
+    def expected(self) -> Refusal | None:
+        """By the rules' own words: any window, the day, the places."""
+        limits, interval = RATE, RATE.rate.interval
+        excess = (
+            (len(self.all) - i + 1 - limits.burst) * interval - (self.now - first.at)
+            for i, first in enumerate(self.all)
+        )
+        if (wait := max(excess, default=0)) > 0:
+            return Refusal("minute", wait)
+        if sum(each.at // DAY_MS == self.now // DAY_MS for each in self.all) >= (limits.per_day or 0):
+            return Refusal("day", DAY_MS - self.now % DAY_MS)
+        taken = [each.until for each in self.all if not each.answered and each.until > self.now]
+        return Refusal("in-flight", min(taken) - self.now) if len(taken) >= (limits.in_flight or 0) else None
+
+    @rule(milliseconds=st.integers(0, 30_000) | st.integers(0, DAY_MS))
+    def time_passes(self, milliseconds: int) -> None:
+        """By seconds or by hours."""
+        self.now += milliseconds
+
+    @rule(seconds=st.integers(1, 60))
+    def a_question(self, seconds: int) -> None:
+        """It is let through where the list says so, and refused for the same reason and time where not."""
+        usage = Usage.read(self.values)
+        assert usage.refusal(RATE, self.now) == self.expected()
+        if self.expected() is None:
+            asked = Asked(str(len(self.all)), self.now, self.now + seconds * 1000)
+            self.values |= usage.admitted(RATE, self.now, Slot(asked.id, asked.until)).written(0)
+            self.all.append(asked)
+
+    @precondition(lambda self: self.all)
+    @rule(data=st.data())
+    def an_answer(self, data: st.DataObject) -> None:
+        """Its place is free, however often it is given back."""
+        asked = data.draw(st.sampled_from(self.all[-4:]))
+        asked.answered = True
+        self.values |= Usage.read(self.values).released(asked.id).written(0)
+
+    @invariant()
+    def as_many_are_left(self) -> None:
+        """Of the day."""
+        today = sum(each.at // DAY_MS == self.now // DAY_MS for each in self.all)
+        assert Usage.read(self.values).left_today(RATE, self.now) == (RATE.per_day or 0) - today
+
+
+TestAgainst = Against.TestCase
+TestAgainst.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

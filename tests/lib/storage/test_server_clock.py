@@ -79,12 +79,12 @@ def test_a_header_may_be_any_text(text: str) -> None:
     assert abs(server.now() - clock.now) < 75 * 366 * 86_400
 
 
-def test_a_date_is_in_gmt_whatever_zone_it_names(clock: Clock) -> None:
-    """RFC 9110, section 5.6.7; the zone of this machine does not count either."""
+@pytest.mark.parametrize("zone", ["-0000", "+0900"])
+def test_a_date_is_in_gmt_whatever_zone_it_names(clock: Clock, zone: str) -> None:
+    """RFC 9110, section 5.6.7."""
     server = ServerClock(clock)
-    for zone in ("GMT", "-0000", "+0900"):
-        server.hear(date_of(clock.now - 3600).replace("GMT", zone))
-        assert server.now() == pytest.approx(clock.now - 3600, abs=0.5)
+    server.hear(date_of(clock.now - 3600).replace("GMT", zone))
+    assert server.now() == pytest.approx(clock.now - 3600, abs=0.5)
 
 
 def test_a_clock_that_was_set_right_meanwhile_is_believed_again(clock: Clock) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib.errors import StateUnavailable
 from lib.storage import standings as module
@@ -54,7 +54,10 @@ async def test_a_row_that_is_not_there_is_read_once_and_inserted(
     standings: Standings, partition: str, front: Front, tables: Tables
 ) -> None:
     """And then known: the next change is one write."""
+    await standings.change(f"{partition}first", one_more)  # whoever comes first of all makes the table
+    front.methods.clear()
     await standings.change(partition, one_more)
+    assert front.methods == ["GET", "POST"]
     front.methods.clear()
     await standings.change(partition, one_more)
     assert front.methods == ["PATCH"]
@@ -115,7 +118,7 @@ async def test_a_call_that_fails_twice_is_told(standings: Standings, partition: 
 
 
 async def test_a_change_that_is_always_late_gives_up(standings: Standings, partition: str, front: Front) -> None:
-    """After so many attempts."""
+    """After so many attempts, between which the row is read."""
     await standings.change(partition, one_more)
     front.methods.clear()
 
@@ -124,7 +127,25 @@ async def test_a_change_that_is_always_late_gives_up(standings: Standings, parti
 
     with pytest.raises(Conflict):
         await standings.change(partition, too_old)
-    assert front.methods == ["GET"] * ATTEMPTS
+    assert front.methods == ["GET"] * (ATTEMPTS - 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [(Response(status_code=412), Conflict), (REFUSED, StateUnavailable)],
+    ids=["others-are-faster", "the-write-fails"],
+)
+async def test_a_write_that_is_made_in_vain_each_time_tells_why(
+    standings: Standings, partition: str, front: Front, reply: Response, fault: type[Exception]
+) -> None:
+    """A row that can be read and not written is no matter of others who are faster."""
+    await standings.change(partition, one_more)
+    front.methods.clear()
+    again: list[ASGIApp] = [front.pass_on, reply]
+    front.planned.extend([reply, *again * (ATTEMPTS - 1)])
+    with pytest.raises(fault):
+        await standings.change(partition, one_more)
+    assert front.methods == ["PATCH", *["GET", "PATCH"] * (ATTEMPTS - 1)]
 
 
 async def test_changes_of_one_process_take_turns(standings: Standings, partition: str, front: Front) -> None:

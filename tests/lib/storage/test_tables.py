@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,14 +16,20 @@ from starlette.types import ASGIApp
 from lib.errors import StateUnavailable
 from lib.settings import StateStorage
 from lib.storage import azure_sdk
+from lib.storage import tables as tables_module
 from lib.storage.rows import Conflict, Row
-from lib.storage.tables import Tables
+from lib.storage.server_clock import ServerClock
+from lib.storage.tables import SEARCH_SECONDS, Tables
+from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, Circuit
 from local.azurite import Azurite
 from local.certificates import Certificates
 from local.faults import drop, hang
+from tests.clock import Clock
 from tests.lib.storage.front import Front
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from lib.storage.properties import Value
 
 pytestmark = pytest.mark.stack
@@ -245,6 +253,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for hundreds of milliseconds where the gateway waits for seconds."""
     monkeypatch.setitem(azure_sdk.OPTIONS, "read_timeout", 0.2)
     monkeypatch.setattr(azure_sdk, "CALL_SECONDS", 0.6)
+    monkeypatch.setattr(tables_module, "SEARCH_SECONDS", 0.6)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -380,6 +389,176 @@ async def test_a_caller_who_gives_up_is_not_told_of_a_failure(fronted: Tables, f
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await fronted.read(table, "p", "k")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_search_through_a_table_is_waited_for_longer(
+    monkeypatch: pytest.MonkeyPatch, tables: Tables, fronted: Tables, front: Front, table: str
+) -> None:
+    """The service itself may search for five seconds: that is no outage."""
+    monkeypatch.setattr(tables_module, "SEARCH_SECONDS", SEARCH_SECONDS)
+    row = await tables.insert(table, "p", "k", ALIVE)
+    searching, go_on = threading.Event(), threading.Event()
+
+    async def slow(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        searching.set()
+        await asyncio.to_thread(go_on.wait, 20)
+        await front.pass_on(scope, receive, send)
+
+    front.planned.extend([slow, *[hang] * 4])
+    search = asyncio.create_task(_expired(fronted, table, row))
+    assert await asyncio.to_thread(searching.wait, 20)
+    for _ in range(4):  # others are given up meanwhile, each after 0.2 s; any other call would be after 0.6 s
+        with pytest.raises(StateUnavailable):
+            await NOT_REPEATED["update"](fronted, table, row)
+    go_on.set()
+    await search
+
+
+DOWN: dict[str, ASGIApp] = {
+    "cut": drop,
+    "silent": hang,
+    "busy": error(503, "ServerBusy"),
+    "timed out": error(500, "OperationTimedOut"),
+    "throttled": error(429, "TooManyRequests"),
+}
+NOT_DOWN: dict[str, ASGIApp] = {
+    "no role": error(403, "AuthorizationPermissionMismatch"),
+    "no identity": error(401, "InvalidAuthenticationInfo"),
+    "not a table": error(404, "TableNotFound"),
+    "not there": HTMLResponse("<h1>Not here</h1>", 404),
+    "being deleted": error(409, "TableBeingDeleted"),
+    "elsewhere": RedirectResponse("http://127.0.0.1:9/devstoreaccount1"),
+    "list": JSONResponse([]),
+}
+
+
+@pytest.fixture
+async def guarded(fronted_state: StateStorage, front: Front, clock: Clock) -> AsyncIterator[Tables]:
+    """Azurite's tables through the front, with a circuit that goes by the clock of the test."""
+    circuit = Circuit("table_storage", clock=clock, uniform=lambda low, high: (low + high) / 2)
+    opened = Tables(fronted_state, circuit=circuit)
+    yield opened
+    front.planned.clear()
+    await opened.close()
+
+
+async def refused(call: Awaitable[Any]) -> StateUnavailable:
+    """The refusal that a call meets."""
+    with pytest.raises(StateUnavailable) as raised:
+        await call
+    return raised.value
+
+
+async def bring_down(guarded: Tables, front: Front, row: Row, fault: ASGIApp = drop) -> None:
+    """So many calls that fail that the circuit opens."""
+    front.planned.extend([fault] * LEAST_OUTCOMES)
+    await asyncio.gather(*(refused(guarded.update("t", row, {"count": 1})) for _ in range(LEAST_OUTCOMES)))
+    assert not front.planned
+    front.methods.clear()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", DOWN.values(), ids=DOWN.keys())
+async def test_after_five_dead_calls_none_is_made(
+    guarded: Tables, front: Front, clock: Clock, caplog: pytest.LogCaptureFixture, fault: ASGIApp
+) -> None:
+    """Whatever they are for; each says when to come back, and none is worth a line in the log."""
+    row = Row("p", "k", ALIVE, "etag")
+    await bring_down(guarded, front, row, fault)
+    assert guarded.away_since == clock.now
+    assert [record.message for record in caplog.records].count("a circuit is open") == 1
+    caplog.clear()
+    for call in (REPEATED | NOT_REPEATED).values():
+        assert (await refused(call(guarded, "t", row))).retry_after == RESET_SECONDS
+    assert front.methods == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("fault", NOT_DOWN.values(), ids=NOT_DOWN.keys())
+async def test_a_refusal_is_no_outage(guarded: Tables, front: Front, table: str, fault: ASGIApp) -> None:
+    """A role may be missing, and the service is there all the same."""
+    front.planned.extend([fault] * 100)
+    row = Row("p", "k", ALIVE, "etag")
+    calls = [call(guarded, table, row) for call in (REPEATED | NOT_REPEATED).values() for _ in range(5)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert len(front.methods) >= len(calls)
+    assert guarded.away_since is None
+
+
+async def test_a_storm_of_conflicts_is_no_outage(guarded: Tables, front: Front, table: str) -> None:
+    """Each of them is an answer."""
+    row = await guarded.insert(table, "p", "k", ALIVE)
+    await guarded.update(table, row, {"count": 1})
+    outcomes = await asyncio.gather(
+        *(guarded.update(table, row, {"count": 2}) for _ in range(10)),
+        *(guarded.insert(table, "p", "k", ALIVE) for _ in range(10)),
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {Conflict}
+    assert len(front.methods) >= 22
+    assert guarded.away_since is None
+
+
+async def test_a_call_with_its_repeat_is_one_outcome(guarded: Tables, front: Front, table: str) -> None:
+    """Four reads and their repeats are eight requests, and four failures."""
+    front.planned.extend([error(503, "ServerBusy")] * 2 * LEAST_OUTCOMES)
+    for _ in range(LEAST_OUTCOMES - 1):
+        await refused(guarded.read(table, "p", "k"))
+    assert len(front.methods) == 8
+    assert guarded.away_since is None
+    await refused(guarded.read(table, "p", "k"))
+    assert guarded.away_since is not None
+
+
+async def test_after_the_reset_timeout_one_call_at_a_time_goes_through_until_two_succeed(
+    guarded: Tables, front: Front, table: str, clock: Clock
+) -> None:
+    """Everybody else is refused while it is under way; once it is closed, all go through again."""
+    row = await guarded.insert(table, "p", "k", ALIVE)
+    await bring_down(guarded, front, row)
+    clock.advance(RESET_SECONDS)
+    for already in range(2):
+        assert guarded.away_since is not None
+        outcomes = await asyncio.gather(*(guarded.read(table, "p", "k") for _ in range(5)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Row, *[StateUnavailable] * 4]
+        assert front.methods == ["GET"] * (already + 1)
+    assert guarded.away_since is None
+    assert await asyncio.gather(*(guarded.read(table, "p", "k") for _ in range(5))) == [row] * 5
+
+
+async def test_a_failed_probe_opens_it_for_another_reset_timeout(
+    guarded: Tables, front: Front, table: str, clock: Clock
+) -> None:
+    """And the account is away since the first time."""
+    row = Row("p", "k", ALIVE, "etag")
+    await bring_down(guarded, front, row)
+    began = clock.now
+    clock.advance(RESET_SECONDS)
+    front.planned.append(drop)
+    assert (await refused(guarded.update(table, row, {"count": 1}))).retry_after is None
+    assert (await refused(guarded.update(table, row, {"count": 1}))).retry_after == RESET_SECONDS
+    assert front.methods == ["PATCH"]
+    assert guarded.away_since == began
+
+
+@pytest.mark.parametrize(
+    "reply", [None, error(403, "AuthorizationFailure"), error(503, "ServerBusy")], ids=["its own", "forbidden", "busy"]
+)
+async def test_each_reply_sets_the_clock(
+    fronted_state: StateStorage, front: Front, table: str, reply: ASGIApp | None
+) -> None:
+    """An error has a `Date` like any other reply."""
+    tables = Tables(fronted_state, clock=ServerClock(lambda: time.time() - 1e6))
+    row = Row("p", "k", ALIVE, "etag")
+    if reply:
+        front.planned.append(reply)
+    assert abs(tables.clock.now() - time.time()) > 9e5
+    with pytest.raises((StateUnavailable, Conflict)):
+        await tables.update(table, row, {"count": 1})
+    assert len(front.methods) == 1
+    assert abs(tables.clock.now() - time.time()) < 5
+    await tables.close()
 
 
 async def read(tables: Tables, table: str) -> Row:

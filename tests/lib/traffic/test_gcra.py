@@ -10,21 +10,25 @@ from tests.clock import Clock
 RATES = st.builds(Rate, st.integers(1, 10_000), st.integers(1, 20))
 
 
-@given(RATES, st.lists(st.integers(0, 20_000), max_size=200), st.integers(1, 100_000))
-def test_no_window_lets_more_through_than_its_length_and_the_burst_allow(
-    rate: Rate, pauses: list[int], window: int
+ARRIVALS = st.lists(st.tuples(st.integers(0, 20_000), st.floats(-1, 1)), max_size=200)
+
+
+@given(RATES, ARRIVALS, st.integers(0, 100_000), st.integers(0, 5_000))
+def test_no_window_lets_more_through_than_its_length_the_burst_and_wrong_clocks_allow(
+    rate: Rate, arrivals: list[tuple[int, float]], window: int, apart: int
 ) -> None:
-    """Whatever the order of arrivals."""
-    now, tat = 0, 0
+    """Whatever the order of arrivals, and with each of them timed by a clock that is up to `apart` wrong."""
+    true, tat = 0, 0
     admitted: list[int] = []
-    for pause in pauses:
-        now += pause
+    for pause, error in arrivals:
+        true += pause
+        now = true + round(error * apart)
         if not rate.wait(tat, now):
             tat = rate.charged(tat, now)
-            admitted.append(now)
+            admitted.append(true)
     for begin in admitted:
-        inside = sum(begin <= at < begin + window for at in admitted)
-        assert inside <= window / rate.interval + rate.burst
+        inside = sum(begin <= at <= begin + window for at in admitted)
+        assert inside <= (window + 2 * apart) / rate.interval + rate.burst
 
 
 @given(RATES, st.integers(0, 10**6), st.integers(0, 10**6))
@@ -61,6 +65,20 @@ def test_a_meter_forgets_who_was_unused_for_longest(clock: Clock) -> None:
     assert [meter.hit(key) for key in ("a", "b", "c")] == [0, 0, 0]
     assert meter.hit("a") == 0
     assert meter.hit("c") == 1000
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 5)), max_size=100))
+def test_who_waits_as_long_as_a_meter_says_is_let_through(hits: list[tuple[str, float]]) -> None:
+    """To the millisecond, whoever else is metered."""
+    clock = Clock(0.0)
+    meter = Meter(Rate(1000, 3), now=clock)
+    for key, pause in hits:
+        clock.now = round(clock.now + pause, 3)
+        wait = meter.hit(key)
+        assert wait <= 1000
+        if wait:
+            clock.now = round(clock.now + wait / 1000, 3)
+            assert meter.hit(key) <= 1  # a float of seconds may be cut to the millisecond before
 
 
 @pytest.mark.parametrize("count", [1, 20, 6000])

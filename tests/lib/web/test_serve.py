@@ -137,6 +137,7 @@ async def test_a_failure_is_a_problem_with_the_same_headers() -> None:
                 'error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="'
             ),
         ),
+        (StepUpRequired('{"access_token":{}}', login_url="https://ask.contoso.com/api/login"), 'Bearer realm=""'),
     ],
     ids=lambda value: getattr(value, "code", ""),
 )
@@ -144,6 +145,17 @@ async def test_a_challenge_tells_how_to_do_better(fault: GatewayError, challenge
     """RFC 6750 section 3, in one header."""
     headers = dict((await answer(raising(fault))).headers)
     assert headers["WWW-Authenticate"] == challenge
+
+
+async def test_who_was_signed_in_here_is_told_where_to_sign_in_more_strongly() -> None:
+    """The claims stay here: a browser's session can do nothing with them."""
+    login_url = "https://ask.contoso.com/api/login?step_up=handle"
+    response = await answer(raising(StepUpRequired('{"access_token":{"acrs":{}}}', login_url=login_url)))
+    value = problem_of(response)
+    assert (response.status, value["code"], value["login_url"]) == (401, "step_up_required", login_url)
+    assert "login_url" in value["detail"]
+    assert b"acrs" not in response.body
+    assert "login_url" not in problem_of(await answer(raising(StepUpRequired("{}"))))
 
 
 async def test_an_unexpected_failure_tells_the_caller_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from local.people import (
     GATEWAY_OBJECT_ID,
     MANAGED_IDENTITY_CLIENT_ID,
     MANAGED_IDENTITY_OBJECT_ID,
+    PARTNER_TENANT_ID,
     SCRIPT_CLIENT_ID,
     TENANT_ID,
 )
@@ -120,6 +121,20 @@ def test_the_discovery_document_names_the_endpoints(entra: Entra, browser: httpx
     for name in ("authorization_endpoint", "token_endpoint", "end_session_endpoint", "jwks_uri"):
         assert browser.options(document[name]).status_code == httpx.codes.METHOD_NOT_ALLOWED
     assert browser.get(f"{entra.issuer.base_url}/common/v2.0/.well-known/openid-configuration").status_code == 404
+
+
+def test_a_partner_is_another_tenant_at_the_same_address(entra: Entra, browser: httpx.Client) -> None:
+    """With an issuer, people and counters of its own."""
+    issuer = Issuer(entra.issuer.base_url, tenant_id=PARTNER_TENANT_ID)
+    partner = entra.partners[PARTNER_TENANT_ID] = Entra(issuer, entra.registrations)
+    try:
+        document = browser.get(f"{partner.authority}/v2.0/.well-known/openid-configuration").json()
+        (key,) = browser.get(document["jwks_uri"]).json()["keys"]
+    finally:
+        del entra.partners[PARTNER_TENANT_ID]
+    assert document["issuer"] == key["issuer"] == f"{entra.issuer.base_url}/{PARTNER_TENANT_ID}/v2.0"
+    assert document["token_endpoint"] == partner.token_endpoint != entra.token_endpoint
+    assert (partner.calls, entra.calls) == ({"discovery": 1, "keys": 1}, {})
 
 
 def test_msal_signs_a_person_in(entra: Entra, gateway: Msal, browser: httpx.Client) -> None:

@@ -1,6 +1,7 @@
 """How a client proves who it is at the token endpoint."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -12,7 +13,13 @@ from cryptography.hazmat.primitives import hashes
 from local.entra import Entra, Refused, tokens
 from local.entra.clients import authenticate
 from local.issuer import Issuer
-from local.people import GATEWAY_CLIENT_ID, MANAGED_IDENTITY_CLIENT_ID, MANAGED_IDENTITY_OBJECT_ID, SCRIPT_CLIENT_ID
+from local.people import (
+    GATEWAY_CLIENT_ID,
+    MANAGED_IDENTITY_CLIENT_ID,
+    MANAGED_IDENTITY_OBJECT_ID,
+    PARTNER_TENANT_ID,
+    SCRIPT_CLIENT_ID,
+)
 from tests.local.entra.gateway import SECRET
 
 EXCHANGE = "api://AzureADTokenExchange"
@@ -90,6 +97,21 @@ def test_another_token_of_the_tenant_does_not_prove_it(entra: Entra, changes: di
     """Each claim of the federated credential has its own code."""
     assertion = managed_identity_token(entra.issuer, **changes)
     assert refusal(entra, client_assertion=assertion, client_assertion_type=JWT_BEARER) == code
+
+
+def test_an_identity_of_its_home_tenant_proves_the_client_in_a_partner(entra: Entra, keys: Path) -> None:
+    """There its service principal is the same application; an identity of the partner's own is nobody."""
+    partner = Issuer(entra.issuer.base_url, keys, tenant_id=PARTNER_TENANT_ID, now=entra.issuer.now)
+    client = entra.registrations[GATEWAY_CLIENT_ID]
+
+    def proven(issuer: Issuer) -> str:
+        form = {"client_assertion": managed_identity_token(issuer), "client_assertion_type": JWT_BEARER}
+        return authenticate(form, client, partner, entra.token_endpoint, entra.issuer)
+
+    assert proven(entra.issuer) == tokens.ASSERTION
+    with pytest.raises(Refused) as refused:
+        proven(partner)
+    assert refused.value.code == 700211
 
 
 def test_a_forged_token_does_not_prove_it(entra: Entra) -> None:

@@ -34,6 +34,11 @@ def code_of(reply: dict[str, Any]) -> int:
     return code
 
 
+def contexts(*wanted: str) -> str:
+    """A claims request for authentication contexts."""
+    return json.dumps({"access_token": {"acrs": {"essential": True, "values": list(wanted)}}})
+
+
 def inbound(issuer: Issuer, **changes: Any) -> str:
     """An access token of Alice's for the gateway, but for `changes`; None leaves a claim out."""
     now = int(issuer.now())
@@ -151,6 +156,24 @@ async def test_a_refresh_token_ends_and_belongs_to_its_client(gateway: Gateway, 
     assert code_of(await gateway.redeem("refresh_token", refresh_token=f"{token}x")) == 70000
     clock[0] += REFRESH_SECONDS
     assert code_of(await gateway.redeem("refresh_token", refresh_token=token)) == 700082
+
+
+async def test_a_token_tells_the_authentication_contexts_that_it_is_asked_for_with(gateway: Gateway) -> None:
+    """Where the sign-in has proven them, through each renewal; else what it takes to sign in again is told."""
+    strong = await gateway.redeem_code((await gateway.sign_in(claims=contexts("c1", "c2")))["code"])
+    renewed = await gateway.redeem("refresh_token", refresh_token=strong["refresh_token"], claims=contexts("c1"))
+    assert claims_of(renewed["access_token"])["acrs"] == ["c1"]
+    plain = await gateway.redeem("refresh_token", refresh_token=renewed["refresh_token"])
+    assert "acrs" not in claims_of(plain["access_token"])
+    weak = await gateway.redeem_code((await gateway.sign_in())["code"])
+    refused = await gateway.redeem("refresh_token", refresh_token=weak["refresh_token"], claims=contexts("c1"))
+    assert (refused["error"], refused["error_codes"]) == ("interaction_required", [50076])
+    assert json.loads(refused["claims"]) == json.loads(contexts("c1"))
+
+
+async def test_a_claims_request_that_cannot_be_read_is_refused(gateway: Gateway) -> None:
+    """At the token endpoint."""
+    assert code_of(await gateway.redeem_code((await gateway.sign_in())["code"], claims="{")) == 700009
 
 
 async def test_the_gateway_acts_on_behalf_of_its_caller(gateway: Gateway, issuer: Issuer) -> None:

@@ -89,6 +89,7 @@ async def test_denying_access_is_told_to_the_client_without_a_code(client: httpx
         pytest.param({"code_challenge": None}, 9002325, id="no PKCE"),
         pytest.param({"code_challenge": "short"}, 9002325, id="impossible challenge"),
         pytest.param({"code_challenge_method": "plain"}, 9002325, id="plain PKCE"),
+        pytest.param({"claims": "{"}, 700009, id="claims that cannot be read"),
         pytest.param({"person": "mallory"}, 50034, id="unknown person"),
     ],
 )

@@ -1,12 +1,13 @@
 """The claims of Entra's tokens."""
 
+from dataclasses import replace
 from typing import Any
 
 import jwt
 
 from local.entra import tokens
 from local.issuer import Issuer
-from local.people import ALICE, TENANT_ID
+from local.people import ALICE, GATEWAY_CLIENT_ID, PARTNER_TENANT_ID, TENANT_ID
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -36,3 +37,15 @@ def test_a_persons_subject_differs_by_audience_and_the_object_id_does_not() -> N
     assert one["sub"] != other["sub"]
     assert one["oid"] == other["oid"] == ALICE.object_id
     assert one == tokens.person_claims(ALICE, "a", "s")
+
+
+def test_a_guests_tokens_name_where_the_account_is() -> None:
+    """`idp` everywhere, and `acct` for the gateway, whose registration asks for it; a member's only the latter."""
+    guest = replace(ALICE, home_tenant_id=PARTNER_TENANT_ID)
+    idp = f"https://sts.windows.net/{PARTNER_TENANT_ID}/"
+    told = [
+        {name: claims[name] for name in ("acct", "idp") if name in claims}
+        for person in (guest, ALICE)
+        for claims in (tokens.person_claims(person, audience, "s") for audience in (GATEWAY_CLIENT_ID, "b"))
+    ]
+    assert told == [{"acct": 1, "idp": idp}, {"idp": idp}, {"acct": 0}, {}]

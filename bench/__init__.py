@@ -1,0 +1,1 @@
+"""Measurements: what the gateway promises in numbers, shown."""
