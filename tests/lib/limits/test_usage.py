@@ -93,7 +93,7 @@ def test_a_row_says_what_was_written(usage: Usage) -> None:
     values = usage.written(5)
     assert Usage.read(values | {"valid_after": 1.5, "other": "x"}) == usage
     assert values["expires"] == max((usage.day + 1) * DAY_MS, usage.tat) // 1000 + KEPT_SECONDS
-    assert usage.written(2**40)["expires"] == 2**40
+    assert usage.written(2**43)["expires"] == 2**43
 
 
 def test_a_row_without_usage_says_that_nothing_was_used() -> None:
