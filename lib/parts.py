@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 READERS = 2
 FAILURES_AT_ONCE = 20
 APP_CALLS_AT_ONCE = 10
-REPEATS = 5
-"""A kept answer counts for a fifth of a question."""
+REPEATS = 60
+"""So many kept answers count as one question: they cost an instance a moment, and Fabric nothing."""
 
 _log = logging.getLogger(__name__)
 

@@ -74,7 +74,7 @@ class SafeShare:
 
     def _share(self, partition: str, began: int, now: int) -> _Share:
         share = self._shares.setdefault(partition, _Share())
-        if share.seen < began:  # the first time in this outage
+        if share.seen <= began:  # the first time in this outage
             share.tat = max(share.tat, began + self._rate.interval)
         share.seen = now
         if share.day != now // DAY_MS:

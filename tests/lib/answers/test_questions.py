@@ -86,8 +86,12 @@ def revocations(keys: RowKeys, standings: Standings, clock: Clock) -> Revocation
 @pytest.fixture
 def questions(keys: RowKeys, standings: Standings, revocations: Revocations, clock: Clock) -> Questions:
     """The way of a question, with two kept answers at once."""
+    return built(Meter(Rate(1000, 2), now=clock), keys, standings, revocations, clock)
+
+
+def built(repeats: Meter, keys: RowKeys, standings: Standings, revocations: Revocations, clock: Clock) -> Questions:
+    """The way of a question with so many repeats."""
     limiter = Limiter(standings, SafeShare(LIMITS, 40), LIMITS, now=clock)
-    repeats = Meter(Rate(1000, 2), now=clock)
     return Questions(AnswerCache(300, now=clock), repeats, limiter, revocations, keys, now=clock)
 
 
@@ -118,10 +122,10 @@ async def settled(agent: Agent, asked: int = 1) -> None:
 
 
 async def test_two_hundred_who_ask_the_same_cost_one_question(
-    questions: Questions, agent: Agent, tables: Tables, keys: RowKeys
+    agent: Agent, tables: Tables, keys: RowKeys, standings: Standings, revocations: Revocations, clock: Clock
 ) -> None:
-    """One call, one charge, two hundred answers."""
-    who = person()
+    """One call, one charge, two hundred answers; whoever comes too late for the call is given what it brought."""
+    who, questions = person(), built(Meter(Rate(1000, 200), now=clock), keys, standings, revocations, clock)
     agent.go_on.clear()
     asking = [asyncio.create_task(ask(questions, who, agent)) for _ in range(200)]
     await settled(agent)

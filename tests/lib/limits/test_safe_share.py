@@ -1,7 +1,7 @@
 """Rules for what one instance lets through while storage is away."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.limits import safe_share as module
@@ -93,6 +93,7 @@ def test_its_memory_is_bounded(share: SafeShare, monkeypatch: pytest.MonkeyPatch
     st.lists(st.tuples(st.integers(0, 4 * TURN), st.sampled_from(["ask", "answer", "again"])), max_size=60),
     st.integers(0, 10 * TURN),
 )
+@example([(4 * TURN, "ask"), (0, "again"), (TURN - 1, "ask")], 0)  # away again in the moment of the last question
 def test_in_any_time_a_share_lets_through_its_part_and_one_more_at_most(
     steps: list[tuple[int, str]], window: int
 ) -> None:
