@@ -33,6 +33,8 @@ GatewayError                        500 internal_error
 │   ├── AgentFailed                     agent_failed
 │   ├── AgentNotPublished               agent_not_published
 │   ├── AgentUnavailable            503 agent_unavailable
+│   │   └── AgentBusy                   agent_unavailable
+│   ├── AgentPaused                 503 circuit_open
 │   ├── CapacityExceeded            503 capacity_exceeded
 │   └── DeadlineExceeded            504 deadline_exceeded
 └── Unavailable                     503
@@ -352,6 +354,22 @@ class AgentUnavailable(UpstreamError):
     code = "agent_unavailable"
     title = "The data agent cannot be reached"
     default_detail = "The data agent cannot be reached at the moment. Try again shortly."
+
+
+class AgentBusy(AgentUnavailable):
+    """As many questions to the agent are under way here as it bears at the moment."""
+
+    registered_type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+    default_detail = "The data agent has as many questions as it can take at the moment. Try again shortly."
+
+
+class AgentPaused(UpstreamError):
+    """The agent has failed too often lately: it is left alone for a while, and then tried by one question."""
+
+    status = 503
+    code = "circuit_open"
+    title = "The data agent is left alone for a moment"
+    default_detail = "The data agent has failed repeatedly and is left alone. Ask again once `Retry-After` has passed."
 
 
 class CapacityExceeded(UpstreamError):

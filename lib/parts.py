@@ -8,16 +8,12 @@ need settings raise `NotReady`, and the log lists every problem, once.
 import logging
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 from lib import telemetry
-from lib.agents.registry import AgentRegistry
 from lib.errors import NotReady
-from lib.limits.usage import Limits
-from lib.readiness import Readiness
 from lib.settings import Settings, SettingsInvalid
 from lib.traffic.gcra import Meter, Rate
 from lib.web.serve import Site
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     import httpx
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from lib.agents.data_agent import DataAgent
-    from lib.answers.questions import Questions
     from lib.identity.entra import EntraClient
     from lib.identity.flows import Flows
     from lib.identity.on_behalf_of import OnBehalfOf
@@ -36,24 +30,19 @@ if TYPE_CHECKING:
     from lib.identity.sign_in import SignIn
     from lib.identity.signing_keys import SigningKeys
     from lib.identity.tokens import TokenValidator
-    from lib.limits.limiter import Limiter
     from lib.storage.key_vault import KeyVault
     from lib.storage.row_keys import RowKeys
     from lib.storage.sealing import Sealer
     from lib.storage.standings import Standings
     from lib.storage.tables import Tables
 
-READERS = 2
 FAILURES_AT_ONCE = 20
-APP_CALLS_AT_ONCE = 10
-REPEATS = 60
-"""So many kept answers count as one question: they cost an instance a moment, and Fabric nothing."""
 
 _log = logging.getLogger(__name__)
 
 
 class Parts:
-    """Every part of the gateway, made from `environ` on first use."""
+    """What every question stands on, made from `environ` on first use: connections, state and identity."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -97,16 +86,8 @@ class Parts:
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":
-        """The one pool of connections to Fabric, Entra's keys and Graph. Redirects and proxies are never followed."""
-        import httpx
-
-        return httpx.AsyncClient(
-            follow_redirects=False,
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # else one person's would go with the next's
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32),
-        )
+        """The pool of connections to Entra's keys and Graph: long questions take none of them."""
+        return http_client(32)
 
     @cached_property
     def azure_credential(self) -> "AsyncTokenCredential":
@@ -162,40 +143,9 @@ class Parts:
         return Standings(self.tables)
 
     @cached_property
-    def limiter(self) -> "Limiter":
-        """How much each principal may ask."""
-        settings = self.settings
-        return self._limiter(
-            Limits(settings.limit_per_minute, settings.limit_burst, settings.limit_per_day, settings.limit_in_flight)
-        )
-
-    @cached_property
-    def app_limiter(self) -> "Limiter":
-        """How often Fabric is called in the gateway's own name, which Fabric throttles as one."""
-        return self._limiter(Limits(self.settings.app_calls_per_minute, APP_CALLS_AT_ONCE, name="app"))
-
-    def _limiter(self, limits: Limits) -> "Limiter":
-        from lib.limits.limiter import Limiter
-        from lib.limits.safe_share import SafeShare
-
-        share = SafeShare(limits, self.settings.max_instances)
-        return Limiter(self.standings, share, limits, now=self.tables.clock.now)
-
-    @cached_property
     def failures(self) -> Meter:
         """Credentials that are not genuine, by the address they come from."""
         return Meter(Rate.per_minute(self.settings.failures_per_minute, FAILURES_AT_ONCE))
-
-    @cached_property
-    def questions(self) -> "Questions":
-        """The way of a question."""
-        from lib.answers.cache import AnswerCache
-        from lib.answers.questions import Questions
-
-        settings = self.settings
-        repeats = Meter(Rate.per_minute(REPEATS * settings.limit_per_minute, REPEATS * settings.limit_burst))
-        cache = AnswerCache(settings.answer_cache_seconds, now=self.tables.clock.now)
-        return Questions(cache, repeats, self.limiter, self.revocations, self.row_keys, now=self.tables.clock.now)
 
     @cached_property
     def flows(self) -> "Flows":
@@ -255,41 +205,15 @@ class Parts:
 
         return SignIn(self.settings, self.entra, self.token_validator)
 
-    @cached_property
-    def agents(self) -> AgentRegistry:
-        """The configured agents by name."""
-        return AgentRegistry(self.settings.agents)
 
-    @cached_property
-    def data_agents(self) -> Mapping[str, "DataAgent"]:
-        """The way to each agent, by name."""
-        from lib.agents.data_agent import DataAgent
+def http_client(connections: int) -> "httpx.AsyncClient":
+    """A pool of so many connections. Redirects and proxies are never followed, cookies never kept."""
+    import httpx
 
-        hosts = self.settings.link_hosts
-        readers = ThreadPoolExecutor(READERS, thread_name_prefix="answers")
-        return {
-            name: DataAgent(
-                agent.address,
-                self.http,
-                link_hosts=hosts,
-                readers=readers,
-                charge=self._charge_app if agent.identity == "app" else None,
-            )
-            for name, agent in self.settings.agents.items()
-        }
-
-    async def _charge_app(self) -> None:
-        settings = self.settings
-        await self.app_limiter.charge(await self.row_keys.partition(settings.tenant_id, settings.client_id))
-
-    @cached_property
-    def readiness(self) -> Readiness:
-        """Whether the gateway's peers answer."""
-        return Readiness(
-            {
-                "table_storage": lambda: self.tables.ping(),
-                "key_vault": lambda: self.key_vault.ping(),
-                "signing_keys": lambda: self.signing_keys.ping(),
-            },
-            {name: agent.ping for name, agent in self.data_agents.items()},
-        )
+    return httpx.AsyncClient(
+        follow_redirects=False,
+        trust_env=False,
+        verify=ssl.create_default_context(),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # else one person's would go with the next's
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=32),
+    )

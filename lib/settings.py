@@ -5,19 +5,16 @@ than Microsoft's, are accepted on loopback alone and only where `ENVIRONMENT` is
 local stack's emulators come in, without a branch anywhere else. `docs/settings.md` lists every name.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from lib.agents.addresses import AgentAddress, UnknownAddress, parse_address
+from lib.agent_settings import AgentSettings, read_agents
 from lib.environ import EnvironReader, host_of
 from lib.hosts import is_loopback, shares_its_site
-from lib.strict_json import parse_object
 
 type Environment = Literal["development", "staging", "production"]
 type CredentialKind = Literal["managed-identity", "certificate", "secret"]
-type AgentIdentity = Literal["user", "app"]
 
 ENTRA_HOSTS = ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn")
 GRAPH_HOSTS = ("graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn")
@@ -36,8 +33,6 @@ AZURITE = (  # Azurite's account and key are public and the same everywhere (Azu
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1"
 )
 
-_AGENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-
 
 class SettingsInvalid(Exception):
     """The settings are refused; `problems` has one line each, starting with the variable's name, never its value."""
@@ -45,16 +40,6 @@ class SettingsInvalid(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("invalid settings: " + "; ".join(self.problems))
-
-
-@dataclass(frozen=True)
-class AgentSettings:
-    """One data agent as configured: `identity` says whose token asks it, each person's or the app's own."""
-
-    name: str
-    address: AgentAddress
-    description: str = ""
-    identity: AgentIdentity = "user"
 
 
 @dataclass(frozen=True)
@@ -103,8 +88,9 @@ class Settings:
     app_calls_per_minute: int
     failures_per_minute: int
     max_instances: int
+    instance_concurrency: int
     front_door_id: str
-    answer_cache_seconds: int
+    answer_stale_seconds: int
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -121,7 +107,7 @@ class Settings:
             # a developer's machine has none and uses the Azure CLI's sign-in
             managed_identity=not reader.development or bool(reader.get("IDENTITY_ENDPOINT")),
             managed_identity_client_id=identity,
-            agents=_agents(reader),
+            agents=read_agents(reader),
             key_vault_url=reader.url("KEY_VAULT_URL", suffixes=VAULT_SUFFIXES),
             state_storage=_state_storage(reader, identity),
             public_base_url=reader.url("PUBLIC_BASE_URL", plain_http_in_development=True),
@@ -147,8 +133,9 @@ class Settings:
             app_calls_per_minute=reader.number("APP_CALLS_PER_MINUTE", 100, 1, 6000),
             failures_per_minute=reader.number("FAILURES_PER_MINUTE", 600, 1, 60_000),
             max_instances=reader.number("MAX_INSTANCES", 40, 1, 1000),
+            instance_concurrency=reader.number("INSTANCE_CONCURRENCY", 32, 1, 1000),
             front_door_id=reader.guid("FRONT_DOOR_ID") if reader.get("FRONT_DOOR_ID") else "",
-            answer_cache_seconds=reader.number("ANSWER_CACHE_SECONDS", 300, 0, 3600),
+            answer_stale_seconds=reader.number("ANSWER_STALE_SECONDS", 3600, 0, 3600),
         )
         if reader.problems:
             raise SettingsInvalid(reader.problems)
@@ -201,44 +188,3 @@ def _azurite(reader: EnvironReader, connection_string: str) -> StateStorage:
     return StateStorage(
         parts.get("TableEndpoint", ""), parts.get("QueueEndpoint", ""), connection_string=connection_string
     )
-
-
-def _agents(reader: EnvironReader) -> dict[str, AgentSettings]:
-    """The agents of `DATA_AGENTS`, or the one of `DATA_AGENT_URL` under the name `default`."""
-    if listed := reader.get("DATA_AGENTS"):
-        if reader.get("DATA_AGENT_URL"):
-            reader.problem("DATA_AGENT_URL", "is set beside DATA_AGENTS: set one of the two")
-        try:
-            described = parse_object(listed.encode(errors="replace"))
-        except ValueError:
-            described = {}
-        if not described:
-            reader.problem("DATA_AGENTS", "must be a JSON object: name → {url, description, identity}")
-            return {}
-        agents = (_agent(reader, f"DATA_AGENTS[{name}]", name, value) for name, value in described.items())
-        return {agent.name: agent for agent in agents if agent}
-    url = reader.text("DATA_AGENT_URL")
-    agent = _agent(reader, "DATA_AGENT_URL", "default", {"url": url}) if url else None
-    return {agent.name: agent} if agent else {}
-
-
-def _agent(reader: EnvironReader, label: str, name: str, described: Any) -> AgentSettings | None:
-    known = {"url", "description", "identity"}
-    if not _AGENT_NAME.fullmatch(name):
-        reader.problem(label, "needs a name of small letters, digits and hyphens")
-    if (
-        not isinstance(described, dict)
-        or not described.keys() <= known
-        or not all(isinstance(value, str) for value in described.values())
-    ):
-        reader.problem(label, "takes the texts url, description and identity alone")
-        return None
-    identity: AgentIdentity = "app" if described.get("identity") == "app" else "user"
-    if described.get("identity", identity) != identity:
-        reader.problem(label, "has an identity that is neither user nor app")
-    try:
-        address = parse_address(described.get("url", ""), loopback_allowed=reader.development)
-    except UnknownAddress as fault:
-        reader.problem(label, str(fault))
-        return None
-    return AgentSettings(name, address, described.get("description", ""), identity)

@@ -54,8 +54,15 @@ class ServerFault(AgentUnavailable):
     """The request was sent and the server failed, or the connection broke: what was processed is not known."""
 
 
-class Blocked(CapacityExceeded):
-    """Too many requests, with a time to come back (429 `RequestBlocked`): nothing was processed."""
+class Throttled(CapacityExceeded):
+    """Too many requests, with a time to come back (429): nothing was processed."""
+
+
+class Blocked(Throttled):
+    """The caller's own quota is used up (`RequestBlocked`), which is nobody else's: Fabric throttles by identity.
+
+    https://learn.microsoft.com/rest/api/fabric/articles/throttling
+    """
 
 
 _SAID: Mapping[str, type[UpstreamError]] = {  # how a code or a message begins
@@ -74,7 +81,8 @@ _RPC_CODES: Mapping[int | None, type[UpstreamError]] = {
     -32601: AddressUnknown,  # method not found: another kind of endpoint
     -32602: ToolUnknown,  # invalid params
 }
-_TURNED_AWAY: Mapping[int, type[UpstreamError]] = {429: Blocked, 503: Unreached}
+_TURNED_AWAY: Mapping[int, type[UpstreamError]] = {429: Throttled, 503: Unreached}
+_BLOCKED = "requestblocked"
 _STATUSES: Mapping[int, type[GatewayError]] = {
     403: AgentAccessDenied,
     404: AddressUnknown,
@@ -93,13 +101,16 @@ def failure(status: int, headers: Mapping[str, str], said: Any = None, rpc_code:
     if status == 401:  # noqa: PLR2004  # 401 is a word of its own
         return _token_refused(headers.get("www-authenticate", ""))
     retry_after = _retry_after(headers)
+    words = [headers.get("x-ms-public-api-error-code", "").casefold(), *_said(said)]
     kind = (
-        _meaning([headers.get("x-ms-public-api-error-code", "").casefold(), *_said(said)])
+        _meaning(words)
         or _RPC_CODES.get(rpc_code)
         or (_TURNED_AWAY.get(status) if retry_after else None)
         or _STATUSES.get(status)
         or (AgentFailed if status // 100 in {2, 4} else ServerFault)
     )
+    if kind is Throttled and any(word.startswith(_BLOCKED) for word in words):
+        kind = Blocked
     return kind(retry_after=retry_after)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from lib.agent_settings import AgentSettings
 from lib.errors import AgentUnknown, InvalidRequest, UserRequired
-from lib.settings import AgentSettings
 
 
 class AgentRegistry:

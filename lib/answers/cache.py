@@ -1,28 +1,27 @@
 """Answers that were given, kept for a while for the same person to ask the same again.
 
-An answer belongs to a principal: Fabric applies row and column security to each one, so nobody is given another's.
-Only complete answers are kept, in the memory of this instance, and no longer than the settings say: that is how long
-a person may still read what Fabric would no longer show them.
+An answer belongs to its owner: Fabric applies row and column security to each person, so nobody is given another's.
+Here they are in the memory of this instance, and in `lib.answers.stored` for the others too. While an answer is fresh
+it is given instead of asking; after that, and no longer than an hour, only where the agent cannot be asked.
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib.agents.answer import Answer
-
 MOST_ANSWERS = 2_000
-MOST_CHARACTERS = 32 * 1024 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+MOST_OF_ONE = 0.25
+"""The part of that which one owner's answers may take: beyond it their own oldest ones go, not other people's."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """An answer, and when its question was asked (seconds since the epoch)."""
+    """An answer as JSON, and when its question was asked (seconds since the epoch)."""
 
-    answer: Answer = field(repr=False)
+    json: bytes = field(repr=False)
     asked_at: float
-    size: int
 
 
 @dataclass(frozen=True)
@@ -41,40 +40,42 @@ class AnswerCache:
         self._seconds = seconds
         self._now = now
         self._kept: OrderedDict[AnswerKey, Kept] = OrderedDict()
-        self._characters = 0
+        self._bytes: Counter[str] = Counter()
 
-    def get(self, key: AnswerKey, *, valid_after: float) -> Kept | None:
-        """The answer, if it is fresh and was asked for after `valid_after`; else None."""
+    def get(self, key: AnswerKey, *, at_most: float, valid_after: float) -> Kept | None:
+        """The answer, if it is no older than `at_most` seconds and was asked for after `valid_after`; else None."""
         kept = self._kept.get(key)
         if kept is None:
             return None
-        if kept.asked_at < valid_after or not 0 <= self._now() - kept.asked_at < self._seconds:
+        age = self._now() - kept.asked_at
+        if kept.asked_at < valid_after or not 0 <= age < self._seconds:
             self._drop(key)
+            return None
+        if age >= at_most:
             return None
         self._kept.move_to_end(key)
         return kept
 
-    def put(self, key: AnswerKey, answer: Answer, asked_at: float) -> None:
-        """Keeps an answer, unless the agent only asked back."""
-        if answer.is_clarifying or not self._seconds:
+    def put(self, key: AnswerKey, kept: Kept) -> None:
+        """Keeps an answer, unless a later one is there."""
+        known = self._kept.get(key)
+        if known and known.asked_at > kept.asked_at:
             return
         self._drop(key)
-        kept = Kept(answer, asked_at, _size(answer))
         self._kept[key] = kept
-        self._characters += kept.size
-        while len(self._kept) > MOST_ANSWERS or self._characters > MOST_CHARACTERS:
+        self._bytes[key.partition] += len(kept.json)
+        while self._bytes[key.partition] > MOST_OF_ONE * MOST_BYTES:
+            self._drop(next(each for each in self._kept if each.partition == key.partition))
+        while len(self._kept) > MOST_ANSWERS or self._bytes.total() > MOST_BYTES:
             self._drop(next(iter(self._kept)))
 
     def forget(self, partition: str, agent: str | None = None) -> None:
-        """Drops what is kept for a principal: of that agent, or all."""
+        """Drops what is kept of one owner: of that agent, or all."""
         for key in [key for key in self._kept if key.partition == partition and agent in {None, key.agent}]:
             self._drop(key)
 
     def _drop(self, key: AnswerKey) -> None:
         if kept := self._kept.pop(key, None):
-            self._characters -= kept.size
-
-
-def _size(answer: Answer) -> int:
-    """Characters, roughly: what stands in tables and queries stands in the text as well."""
-    return 3 * (len(answer.markdown) + len(answer.text)) + sum(len(block.content) for block in answer.blocks)
+            self._bytes[key.partition] -= len(kept.json)
+            if not self._bytes[key.partition]:
+                del self._bytes[key.partition]

@@ -1,107 +1,212 @@
-"""A question on its way to the agent: answered before, being asked already, or let through as one more."""
+"""A question on its way to the agent: answered before, being asked already, or let through as one more.
+
+Two caches stand before the agent, in this instance's memory and in Table Storage, and whoever asks what is being asked
+already waits for that. Where the agent fails in a way that will pass, the caller's own earlier answer is given with
+its age, once it is certain that they may still have it.
+"""
 
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib.agents.failures import AddressUnknown
-from lib.answers.cache import AnswerCache, AnswerKey
-from lib.errors import Forbidden, RateLimited, TooManyRequests, Unauthenticated, Unavailable, UpstreamError
+from lib.agents.failures import AddressUnknown, FabricTokenRejected
+from lib.answers.cache import AnswerCache, Kept
+from lib.errors import (
+    AgentPaused,
+    AgentUnavailable,
+    CapacityExceeded,
+    DeadlineExceeded,
+    Forbidden,
+    GatewayError,
+    RateLimited,
+    StateUnavailable,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UpstreamError,
+)
 from lib.traffic.gcra import Meter
 from lib.traffic.single_flight import SingleFlight
 
 if TYPE_CHECKING:
-    from lib.agents.answer import Answer
-    from lib.identity.principal import Principal
+    from lib.answers.encoding import Encoded
+    from lib.answers.stored import StoredAnswers
+    from lib.answers.wanted import Wanted
     from lib.identity.revocation import Revocations
     from lib.limits.limiter import Limiter
-    from lib.storage.row_keys import RowKeys
     from lib.traffic.deadline import Deadline
 
 _TELLS_LIMITS = (TooManyRequests, UpstreamError, Unavailable)
 """Failures whose replies tell how much is left; who may not ask is told nothing of limits (the draft, section 8.2)."""
-_ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown)
+_ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown, FabricTokenRejected)
 """401, 403 and 404 while the agent is asked: what it has answered before is not given again."""
+_WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
+"""Timeouts, 5xx, 429 and an open circuit: until the agent is back, its last answer may serve."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """An answer as it is given: `age` in seconds if it was kept, None if it was fetched for this question.
+    """An answer as it is given, as JSON, `age` seconds after it was asked for.
 
+    It was `fetched` for this question, `joined` where another one like it was under way, or `kept`. It stays fresh for
+    `fresh_for` seconds more; a kept one that does not is `stale`, and was given since the agent cannot be asked.
     `limits` are the reply's fields that tell how much is left.
     """
 
-    answer: "Answer" = field(repr=False)
-    age: int | None
-    limits: tuple[tuple[str, str], ...]
+    json: bytes = field(repr=False)
+    how: str
+    age: int
+    fresh_for: int
+    limits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is older than it should be."""
+        return self.how == "kept" and self.fresh_for <= 0
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The two things that a question wants of its agent: that it is `ready` for one, and what `fetch` brings."""
+
+    ready: Callable[[], Awaitable[None]]
+    fetch: Callable[[], Awaitable["Encoded"]]
+
+
+class _Refused(Exception):
+    """What the leader was refused for who it is, which says nothing of somebody with another grant."""
+
+    def __init__(self, grant: str, fault: GatewayError) -> None:
+        super().__init__()
+        self.grant = grant
+        self.fault = fault
 
 
 class Questions:
     """Asks agents, no more often than it has to and than the principal may."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts it is made of
         self,
         cache: AnswerCache,
+        stored: "StoredAnswers",
         repeats: Meter,
         limiter: "Limiter",
         revocations: "Revocations",
-        keys: "RowKeys",
         *,
+        stale_seconds: int,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`repeats` meters kept answers, which cost no call and are limited in this process alone."""
+        """`repeats` meters what costs no call, kept answers and those of others, in this process alone."""
         self._cache = cache
+        self._stored = stored
         self._repeats = repeats
         self._limiter = limiter
         self._revocations = revocations
-        self._keys = keys
+        self._stale_seconds = stale_seconds
         self._now = now
-        self._flights: SingleFlight[Answer] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, Kept]] = SingleFlight()
 
-    async def ask(
-        self,
-        principal: "Principal",
-        agent: str,
-        text: str,
-        deadline: "Deadline",
-        fetch: Callable[[], "Awaitable[Answer]"],
-    ) -> Given:
-        """The principal's answer to `text`, which `fetch` gets from the agent where it is not known here.
+    async def ask(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
+        """The answer, which `agent` is asked for where it is not known here.
 
-        Raises `RateLimited`, `TooManyInFlight`, `StateUnavailable` or what `fetch` raises.
+        Raises `RateLimited`, `TooManyInFlight`, `StateUnavailable` or what `agent` raises.
         """
-        partition = await self._keys.partition(principal.tenant_id, principal.object_id)
-        words, strength = " ".join(text.split()), " ".join(sorted(principal.acrs))
-        key = AnswerKey(partition, agent, await self._keys.row("question", agent, strength, words))
         try:
-            return await self._given(principal, key, deadline, fetch)
+            given = await self.known(wanted) or await self._asked(wanted, deadline, agent)
         except _TELLS_LIMITS as fault:
-            fault.headers = self._limiter.fields(partition)
+            fault.headers = self._limiter.fields(wanted.payer)
             raise
+        return replace(given, limits=self._limiter.fields(wanted.payer))
 
-    async def _given(
-        self, principal: "Principal", key: AnswerKey, deadline: "Deadline", fetch: Callable[[], "Awaitable[Answer]"]
-    ) -> Given:
-        valid_after = await self._revocations.valid_after(principal.tenant_id, principal.object_id)
-        if kept := self._cache.get(key, valid_after=valid_after):
-            if wait := self._repeats.hit(key.partition):
-                raise RateLimited("repeats", retry_after=math.ceil(wait / 1000))
-            return Given(kept.answer, int(self._now() - kept.asked_at), self._limiter.fields(key.partition))
-        answer = await self._flights.run(key, lambda: self._fetched(key, deadline, fetch))
-        return Given(answer, None, self._limiter.fields(key.partition))
+    async def known(self, wanted: "Wanted") -> Given | None:
+        """The answer, where a fresh one is in this instance's memory. Raises `RateLimited`."""
+        kept = self._fresh(wanted, await self._revocations.valid_after(*wanted.owner))
+        if kept is None:
+            return None
+        self._count_repeat(wanted)
+        return self._given(wanted, "kept", kept)
 
-    async def _fetched(
-        self, key: AnswerKey, deadline: "Deadline", fetch: Callable[[], "Awaitable[Answer]"]
-    ) -> "Answer":
+    async def forget(self, partition: str, agent: str | None = None) -> None:
+        """Drops what is kept of one owner: of that agent, or all."""
+        self._cache.forget(partition, agent)
+        await self._stored.forget(partition, agent)
+
+    async def _asked(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
+        valid_after = await self._revocations.valid_after(*wanted.owner)
+        leads = False
+
+        async def lead() -> tuple[str, Kept]:
+            nonlocal leads
+            leads = True
+            try:
+                return await self._found(wanted, valid_after, deadline, agent)
+            except (Unauthenticated, Forbidden) as fault:
+                raise _Refused(wanted.grant, fault) from fault
+
+        flight = (wanted.key, wanted.anew, valid_after)  # what was asked before a revocation is not given after it
+        try:
+            try:
+                how, kept = await self._flights.run(flight, lead)
+            except _Refused as refused:
+                if refused.grant == wanted.grant:
+                    raise refused.fault from None
+                how, kept = await self._flights.run((*flight, wanted.grant), lead)
+        except _Refused as refused:
+            raise refused.fault from None
+        except _WILL_PASS as fault:
+            return await self._stale(wanted, fault)
+        if not leads:
+            self._count_repeat(wanted)
+            how = "joined" if how == "fetched" else how
+        return self._given(wanted, how, kept)
+
+    async def _found(
+        self, wanted: "Wanted", valid_after: float, deadline: "Deadline", agent: Agent
+    ) -> tuple[str, Kept]:
         """Asks as the leader of all who ask the same here, who alone is charged; the place ends with the call."""
-        async with self._limiter.place(key.partition, deadline.remaining()):
+        found = await self._stored.read(wanted.key) if wanted.fresh_seconds else None
+        if found and found.kept:
+            self._cache.put(wanted.key, found.kept)
+            if kept := self._fresh(wanted, valid_after):
+                return "kept", kept
+        await agent.ready()
+        async with self._limiter.place(wanted.payer, deadline.remaining()):
             asked_at = self._now()
             try:
-                answer = await fetch()
+                encoded = await agent.fetch()
             except _ACCESS_LOST:
-                self._cache.forget(key.partition, key.agent)
+                await self.forget(wanted.key.partition, wanted.key.agent)
                 raise
-        self._cache.put(key, answer, asked_at)
-        return answer
+        kept = Kept(encoded.json, asked_at)
+        if found and not encoded.is_clarifying:
+            self._cache.put(wanted.key, kept)
+            await self._stored.write(wanted.key, kept, found)
+        return "fetched", kept
+
+    async def _stale(self, wanted: "Wanted", fault: GatewayError) -> Given:
+        """The owner's earlier answer; `fault` where there is none, or where it is not certain that they may have it."""
+        if wanted.anew or not wanted.fresh_seconds or isinstance(fault, _ACCESS_LOST):
+            raise fault
+        try:
+            valid_after = await self._revocations.valid_after(*wanted.owner, at_once=True)
+        except StateUnavailable:
+            raise fault from None
+        kept = self._cache.get(wanted.key, at_most=self._stale_seconds, valid_after=valid_after)
+        if kept is None:
+            raise fault
+        return self._given(wanted, "kept", kept)
+
+    def _fresh(self, wanted: "Wanted", valid_after: float) -> Kept | None:
+        if wanted.anew or not wanted.fresh_seconds:
+            return None
+        return self._cache.get(wanted.key, at_most=wanted.fresh_seconds, valid_after=valid_after)
+
+    def _count_repeat(self, wanted: "Wanted") -> None:
+        if wait := self._repeats.hit(wanted.payer):
+            raise RateLimited("repeats", retry_after=math.ceil(wait / 1000))
+
+    def _given(self, wanted: "Wanted", how: str, kept: Kept) -> Given:
+        age = max(0, int(self._now() - kept.asked_at))
+        return Given(kept.json, how, age, wanted.fresh_seconds - age)

@@ -1,22 +1,24 @@
 """`POST /query`: a question in, the caller's own answer out."""
 
+import asyncio
+import json
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text
 from lib.agents.spreadsheet import write_csv
+from lib.answers.encoding import decode
 from lib.errors import InvalidRequest, NotAcceptable
 from lib.gateway import Gateway
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
 from lib.web.bodies import json_object
 from lib.web.request import Request
-from lib.web.response import Response, json_response
+from lib.web.response import Response
 
 if TYPE_CHECKING:
     from lib.answers.questions import Given
@@ -62,9 +64,9 @@ async def ask(gateway: Gateway, request: Request) -> Response:
     principal = await gateway.authenticate(request)
     question = parse(request)
     agent = gateway.agents.choose(question.agent, principal.kind)
-    given = await gateway.ask(principal, agent, question, deadline)
+    given = await gateway.ask(principal, agent, question, deadline, anew=wants_anew(request))
     milliseconds = round((time.perf_counter() - began) * 1000)
-    return reply(media_types, agent.name, given, milliseconds)
+    return await reply(media_types, agent.name, given, milliseconds)
 
 
 def parse(request: Request) -> Question:
@@ -84,32 +86,45 @@ def parse(request: Request) -> Question:
     return Question(accepted_text("question", body.question), body.agent, tuple(turns))
 
 
-def reply(media_types: Sequence[str], agent: str, given: "Given", milliseconds: int) -> Response:
+async def reply(media_types: Sequence[str], agent: str, given: "Given", milliseconds: int) -> Response:
     """The answer as the first of `media_types` that can hold it: JSON holds any, CSV its first table.
 
     Raises `NotAcceptable` where that is none of them.
     """
     for media_type in media_types:
         if media_type == JSON:
-            return json_response(answered(agent, given, milliseconds), headers=given.limits)
-        if given.answer.tables:
+            headers = (("Content-Type", JSON), cache_status(given), *given.limits)
+            return Response(200, answered(agent, given, milliseconds), headers)
+        answer = await asyncio.to_thread(decode, given.json)
+        if answer.tables:
             content_type, disposition = f"{CSV}; charset=utf-8", 'attachment; filename="answer.csv"'
-            headers = (("Content-Type", content_type), ("Content-Disposition", disposition), *given.limits)
-            return Response(200, write_csv(given.answer.tables[0]).encode(), headers)
+            headers = (("Content-Type", content_type), ("Content-Disposition", disposition), cache_status(given))
+            return Response(200, write_csv(answer.tables[0]).encode(), (*headers, *given.limits))
     refusal = NotAcceptable(f"The answer has no table, and so no form as {CSV}: take {JSON} too.")
     refusal.headers = given.limits
     raise refusal
 
 
-def answered(agent: str, given: "Given", milliseconds: int) -> dict[str, Any]:
-    """The reply's body."""
-    return {
+def answered(agent: str, given: "Given", milliseconds: int) -> bytes:
+    """The reply's body. The answer in it is JSON already, and goes in as it is."""
+    around = {
         "id": secrets.token_hex(16),
         "agent": agent,
-        "answer": asdict(given.answer),
-        "cached": {"hit": given.age is not None, "age": given.age or 0, "stale": False},
+        "cached": {"hit": given.how == "kept", "age": given.age, "stale": given.stale},
         "timing": {"total_ms": milliseconds},
     }
+    return json.dumps(around, separators=(",", ":")).encode()[:-1] + b',"answer":' + given.json + b"}"
+
+
+def wants_anew(request: Request) -> bool:
+    """Whether the caller takes no answer that was kept (`Cache-Control: no-cache`, RFC 9111 section 5.2.1.4)."""
+    return "no-cache" in {part.strip().lower() for part in request.header("cache-control").split(",")}
+
+
+def cache_status(given: "Given") -> tuple[str, str]:
+    """The field that says what became of the question here (RFC 9211)."""
+    told = {"kept": f"hit; ttl={given.fresh_for}", "joined": "fwd=miss; collapsed", "fetched": "fwd=miss"}
+    return "Cache-Status", f"fabric-gateway; {told[given.how]}"
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -58,6 +58,7 @@ async def revoke(gateway: Gateway, request: Request) -> Response:
     await gateway.revocations.revoke(tenant_id, object_id)
     if object_id != EVERY:
         await gateway.sessions.end_all(tenant_id, object_id)
+        await gateway.questions.forget(await gateway.row_keys.partition(tenant_id, object_id))
     return empty(headers=() if named else (expire_cookie(SESSION_COOKIE, same_site="Strict"),))
 
 

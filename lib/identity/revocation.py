@@ -36,8 +36,13 @@ class Revocations:
         self._keys = keys
         self._now = now
 
-    async def valid_after(self, tenant_id: str, object_id: str) -> float:
-        """The moment for one principal; 0 where nothing was ever revoked. Raises `StateUnavailable`."""
+    async def valid_after(self, tenant_id: str, object_id: str, *, at_once: bool = False) -> float:
+        """The moment for one principal; 0 where nothing was ever revoked. Raises `StateUnavailable`.
+
+        `at_once` is for who must not be 30 s late: the principal's own row is read again.
+        """
+        if at_once:
+            await self._standings.read(await self._keys.partition(tenant_id, object_id))
         scopes = ((tenant_id, object_id), (tenant_id, EVERY), (EVERY, EVERY))
         return max(await asyncio.gather(*(self._latest(*scope) for scope in scopes)))
 

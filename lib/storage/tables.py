@@ -124,9 +124,12 @@ class Tables:
                     raise Conflict from fault
                 raise
 
-    async def rows(self, table: str, partition: str) -> AsyncGenerator[Row]:
-        """All rows of a partition, in the order of their keys."""
-        async for page in self._pages(table, "PartitionKey eq @partition", parameters={"partition": partition}):
+    async def rows(self, table: str, partition: str, *names: str) -> AsyncGenerator[Row]:
+        """All rows of a partition, in the order of their keys; with only the values of those `names`, if any."""
+        options: dict[str, Any] = {"parameters": {"partition": partition}}
+        if names:
+            options["select"] = ",".join(("PartitionKey", "RowKey", *names))
+        async for page in self._pages(table, "PartitionKey eq @partition", **options):
             for row in page:
                 yield row
 

@@ -66,15 +66,24 @@ class Circuit:
         """When it left `closed`, by its clock; a probe that fails does not change that. None while it is closed."""
         return self._away_since
 
+    def closed_for(self) -> float:
+        """Seconds for which no call would be let through; 0 where one would."""
+        if self._away_since is None:
+            return 0.0
+        wait = self._probe_at - self._clock()
+        return max(1.0, wait) if self._probing else max(0.0, wait)
+
     @contextmanager
-    def attempt(self, *failures: type[Exception]) -> Iterator[None]:
-        """Holds one call: one of `failures` counts as one, any other exception counts as nothing.
+    def attempt(self, *failures: type[Exception], neutral: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Holds one call: one of `failures` counts as one, unless it is `neutral`; any other counts as nothing.
 
         Raises `CircuitOpen` instead of letting the call be made.
         """
         began, probe = self._clock(), self._admit()
         try:
             yield
+        except neutral:
+            raise
         except failures:
             self._count(success=False, began=began, probe=probe)
             raise
@@ -88,8 +97,8 @@ class Circuit:
         """Whether the call is a probe."""
         if self._away_since is None:
             return False
-        if self._probing or self._clock() < self._probe_at:
-            raise CircuitOpen(max(1.0, self._probe_at - self._clock()))
+        if wait := self.closed_for():
+            raise CircuitOpen(max(1.0, wait))
         self._probing = True
         return True
 

@@ -29,3 +29,7 @@ class Deadline:
         if remaining <= 0:
             raise DeadlineExceeded
         return min(at_most, remaining)
+
+    def within(self, seconds: float) -> "Deadline":
+        """The earlier one of this and the one that many seconds from now. Raises `DeadlineExceeded` likewise."""
+        return Deadline.after(self.timeout(seconds), self.clock)

@@ -1,7 +1,9 @@
-"""Trying again: exponential back-off with full jitter, bounded by the caller's deadline.
+"""Trying again: exponential back-off with full jitter, bounded by the caller's deadline and by a budget.
 
 Full jitter spreads the callers of a peer that has just recovered
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). What may be tried again is for the caller
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The budget keeps retries a small part of
+all calls, so that they never become the load that keeps a peer down
+(https://sre.google/sre-book/handling-overload, "per-client retry budget"). What may be tried again is for the caller
 to know: only it can tell whether the first try had an effect. `tenacity` keeps the loop; it takes 15 ms to import,
 which only the first retried call pays.
 """
@@ -9,6 +11,7 @@ which only the first retried call pays.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -22,23 +25,53 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 LONGEST_RETRY_AFTER = 10.0
 
+BUDGET_MOST = 10.0
+BUDGET_PER_CALL = 0.1
+BUDGET_PER_SECOND = 1.0
+
 _log = logging.getLogger(__name__)
 
 
-async def retry[T](
+class RetryBudget:
+    """How many retries one peer may still be given here: one for ten calls, and one a second. `clock` is in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left = BUDGET_MOST
+        self._at = clock()
+
+    def earn(self) -> None:
+        """Counts a call that was made."""
+        self._left = min(BUDGET_MOST, self._now_left() + BUDGET_PER_CALL)
+
+    def spend(self) -> bool:
+        """Takes one retry; False where none is left."""
+        self._left = self._now_left()
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def _now_left(self) -> float:
+        passed, self._at = self._clock() - self._at, self._clock()
+        return min(BUDGET_MOST, self._left + passed * BUDGET_PER_SECOND)
+
+
+async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
     call: Callable[[], Awaitable[T]],
     *,
     on: tuple[type[Exception], ...],
     attempts: int,
     deadline: Deadline,
+    budget: RetryBudget | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> T:
     """The result of `call`, which is made up to `attempts` times while it raises one of `on`.
 
     Between two attempts it waits up to 0.5 s, then 1 s, doubling to 8 s, and never less than the `retry_after` of the
-    failure. The failure is raised as it is where that wait would take more than 10 s, or half of the time that is left.
-    Cancellation always passes.
+    failure. The failure is raised as it is where that wait would take more than 10 s, or half of the time that is left,
+    and where the `budget` has no retry left. Cancellation always passes.
     """
     from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415  # see above
 
@@ -48,10 +81,18 @@ async def retry[T](
 
     def stop(state: "RetryCallState") -> bool:
         pays = state.upcoming_sleep <= LONGEST_RETRY_AFTER and state.upcoming_sleep < deadline.remaining() / 2
-        return state.attempt_number >= attempts or not pays
+        if state.attempt_number >= attempts or not pays:
+            return True
+        if budget and not budget.spend():
+            _log.warning("a retry was suppressed", extra={"fault": type(_fault(state)).__name__})
+            return True
+        return False
 
     async def attempt() -> T:  # tenacity awaits what is declared as a coroutine function, and only that
         return await call()
+
+    if budget:
+        budget.earn()
 
     retrying = AsyncRetrying(
         sleep=sleep, wait=wait, stop=stop, retry=retry_if_exception_type(on), before_sleep=_tell, reraise=True

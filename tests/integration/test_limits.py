@@ -147,7 +147,10 @@ def test_no_more_than_two_are_under_way_at_once(start: Start, new_token: NewPers
 
 
 def test_storage_calls_are_counted(start: Start, new_token: NewPerson, storage: tuple[Front, str]) -> None:
-    """One read and two writes for a question, two when its row is known; none for a refusal, none for a kept answer."""
+    """One read and two writes for the limits, two when the row is known; none for a refusal, none for a kept answer.
+
+    An answer that is kept for other instances costs a look for one and a write.
+    """
     front, connection_string = storage
     instance = start(STATE_STORAGE=connection_string, ANSWER_CACHE_SECONDS="300")
     assert instance.ask(new_token()).status_code == 200  # the rows of the tenant and of everybody are read once
@@ -159,12 +162,19 @@ def test_storage_calls_are_counted(start: Start, new_token: NewPerson, storage: 
         return list(front.methods)
 
     carol = new_token()
-    assert cost(carol, QUESTION, 200) == ["GET", "POST", "PATCH"]
-    assert cost(carol, f"{QUESTION} 2", 200) == ["PATCH", "PATCH"]
+    assert cost(carol, QUESTION, 200) == ["GET", "GET", "POST", "PATCH", "POST"]
+    assert cost(carol, f"{QUESTION} 2", 200) == ["GET", "PATCH", "PATCH", "POST"]
     assert cost(carol, QUESTION, 200) == []
     assert instance.ask(carol, QUESTION).json()["cached"]["hit"] is True
-    assert cost(carol, f"{QUESTION} 3", 200) == ["PATCH", "PATCH"]
-    assert cost(carol, f"{QUESTION} 4", 429) == []
+    assert cost(carol, f"{QUESTION} 3", 200) == ["GET", "PATCH", "PATCH", "POST"]
+    assert cost(carol, f"{QUESTION} 4", 429) == ["GET"]
+    assert cost(carol, f"{QUESTION} 4", 429) == ["GET"]
+    keeps_none = start(STATE_STORAGE=connection_string)
+    dave = new_token()
+    assert keeps_none.ask(dave).status_code == 200
+    front.methods.clear()
+    assert [keeps_none.ask(dave, f"{QUESTION} {number}").status_code for number in range(3)] == [200, 200, 429]
+    assert front.methods == ["PATCH"] * 4
 
 
 def test_while_storage_is_away_a_share_serves_and_nobody_has_to_restart_anything(

@@ -53,15 +53,15 @@ async def test_the_first_question_discovers_and_the_next_does_not() -> None:
     """Handshake and tool are asked for once; each question is one more message."""
     upstream = Upstream()
     agent = upstream.agent()
-    assert (await agent.ask("How much?", Tokens(), soon())).text == "Asked: How much?"
-    assert (await agent.ask("And now?", Tokens(), soon())).text == "Asked: And now?"
+    assert (await agent.ask("How much?", Tokens(), soon(), itself)).text == "Asked: How much?"
+    assert (await agent.ask("And now?", Tokens(), soon(), itself)).text == "Asked: And now?"
     assert upstream.methods == [*HANDSHAKE, "tools/call", "tools/call"]
 
 
 async def test_every_message_goes_to_the_address_with_the_callers_token() -> None:
     """Each is a POST to the one address, under a fresh id; the protocol is named once it is agreed."""
     upstream = Upstream()
-    await upstream.agent().ask("How much?", Tokens(), soon())
+    await upstream.agent().ask("How much?", Tokens(), soon(), itself)
     assert {(request.method, str(request.url)) for request in upstream.requests} == {("POST", URL)}
     assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer token-1"}
     ids = [request.headers["x-ms-client-request-id"] for request in upstream.requests]
@@ -74,11 +74,11 @@ async def test_discovery_is_made_anew_after_ten_minutes() -> None:
     """What was discovered is used until its time is over, and not longer."""
     upstream, clock = Upstream(), Clock()
     agent = upstream.agent(clock)
-    await agent.ask("1", Tokens(), soon())
+    await agent.ask("1", Tokens(), soon(), itself)
     clock.now += 599
-    await agent.ask("2", Tokens(), soon())
+    await agent.ask("2", Tokens(), soon(), itself)
     clock.now += 1
-    await agent.ask("3", Tokens(), soon())
+    await agent.ask("3", Tokens(), soon(), itself)
     assert upstream.methods == [*HANDSHAKE, "tools/call", "tools/call", *HANDSHAKE, "tools/call"]
 
 
@@ -86,7 +86,7 @@ async def test_concurrent_first_questions_discover_once() -> None:
     """Whoever comes while somebody discovers waits for what is found."""
     upstream = Upstream()
     agent = upstream.agent()
-    answers = await asyncio.gather(*(agent.ask(f"{number}", Tokens(), soon()) for number in range(5)))
+    answers = await asyncio.gather(*(agent.ask(f"{number}", Tokens(), soon(), itself) for number in range(5)))
     assert [answer.text for answer in answers] == [f"Asked: {number}" for number in range(5)]
     assert sorted(upstream.methods) == sorted([*HANDSHAKE, *["tools/call"] * 5])
 
@@ -97,7 +97,7 @@ async def test_one_callers_failure_to_discover_is_not_anothers() -> None:
     upstream.plan("initialize", (403, {}, b""))
     agent = upstream.agent()
     denied, answered = await asyncio.gather(
-        agent.ask("1", Tokens(), soon()), agent.ask("2", Tokens(), soon()), return_exceptions=True
+        agent.ask("1", Tokens(), soon(), itself), agent.ask("2", Tokens(), soon(), itself), return_exceptions=True
     )
     assert isinstance(denied, AgentAccessDenied)
     assert not isinstance(answered, BaseException)
@@ -108,8 +108,8 @@ async def test_a_session_is_the_callers_own() -> None:
     upstream = Upstream()
     upstream.plan("initialize", in_session(1), in_session(2))
     agent = upstream.agent()
-    await agent.ask("1", Tokens(), soon())
-    await agent.ask("2", Tokens(), soon())
+    await agent.ask("1", Tokens(), soon(), itself)
+    await agent.ask("2", Tokens(), soon(), itself)
     sessions = [request.headers.get("mcp-session-id") for request in upstream.requests]
     assert sessions == [None, "s-1", "s-1", "s-1", None, "s-2", "s-2", "s-2"]
 
@@ -128,10 +128,10 @@ async def test_an_agent_that_changed_is_discovered_and_asked_again(gone: Planned
     """A reply that proves the question went nowhere makes it go to the tool that is there now."""
     upstream = Upstream()
     agent = upstream.agent()
-    await agent.ask("1", Tokens(), soon())
+    await agent.ask("1", Tokens(), soon(), itself)
     upstream.plan("tools/call", gone)
     upstream.plan("tools/list", one_tool("DataAgent_Renamed"))
-    assert (await agent.ask("2", Tokens(), soon())).text == "Asked: 2"
+    assert (await agent.ask("2", Tokens(), soon(), itself)).text == "Asked: 2"
     assert upstream.methods[4:] == ["tools/call", *HANDSHAKE, "tools/call"]
     assert upstream.messages[-1]["params"]["name"] == "DataAgent_Renamed"
 
@@ -141,7 +141,7 @@ async def test_an_agent_that_keeps_changing_fails() -> None:
     upstream = Upstream()
     upstream.plan("tools/call", unknown_tool, unknown_tool)
     with pytest.raises(ToolUnknown):
-        await upstream.agent().ask("1", Tokens(), soon())
+        await upstream.agent().ask("1", Tokens(), soon(), itself)
     assert upstream.methods.count("tools/call") == 2
 
 
@@ -149,12 +149,12 @@ async def test_an_outdated_refusal_does_not_undo_a_newer_discovery() -> None:
     """Of two questions that met the old tool, the second uses what the first has discovered since."""
     upstream = Upstream()
     agent = upstream.agent()
-    await agent.ask("0", Tokens(), soon())
+    await agent.ask("0", Tokens(), soon(), itself)
     upstream.plan("tools/call", unknown_tool, unknown_tool)
     upstream.pause.clear()
     async with asyncio.TaskGroup() as callers:
-        callers.create_task(agent.ask("1", Tokens(), soon()))
-        callers.create_task(agent.ask("2", Tokens(), soon()))
+        callers.create_task(agent.ask("1", Tokens(), soon(), itself))
+        callers.create_task(agent.ask("2", Tokens(), soon(), itself))
         await upstream.sent("tools/call", 3)
         upstream.pause.set()
     assert upstream.methods.count("initialize") == 2
@@ -188,7 +188,7 @@ async def test_a_question_that_may_have_arrived_is_not_sent_again(reply: Planned
     upstream, clock = Upstream(), Clock()
     upstream.plan("tools/call", reply)
     with pytest.raises(expected):
-        await upstream.agent(clock).ask("1", Tokens(), soon())
+        await upstream.agent(clock).ask("1", Tokens(), soon(), itself)
     assert upstream.methods == [*HANDSHAKE, "tools/call"]
     assert clock.slept == []
 
@@ -208,12 +208,12 @@ async def test_a_question_that_went_nowhere_is_sent_once_more(reply: Planned) ->
     """Never sent, or turned away with a time to come back: once more, after that time."""
     upstream, clock = Upstream(), Clock()
     upstream.plan("tools/call", reply)
-    assert (await upstream.agent(clock).ask("1", Tokens(), soon())).text == "Asked: 1"
+    assert (await upstream.agent(clock).ask("1", Tokens(), soon(), itself)).text == "Asked: 1"
     assert len(clock.slept) == 1
     assert isinstance(reply, Exception) or clock.slept == [2]
     upstream.plan("tools/call", reply, reply)
     with pytest.raises((Unreached, CapacityExceeded)):
-        await upstream.agent(clock).ask("2", Tokens(), soon())
+        await upstream.agent(clock).ask("2", Tokens(), soon(), itself)
 
 
 @pytest.mark.parametrize("method", HANDSHAKE)
@@ -224,11 +224,11 @@ async def test_a_step_of_discovery_is_tried_three_times(method: str, fault: Plan
     """Discovery has no effect, so that each step of it may be repeated."""
     upstream = Upstream()
     upstream.plan(method, fault, fault)
-    assert (await upstream.agent().ask("1", Tokens(), soon())).text == "Asked: 1"
+    assert (await upstream.agent().ask("1", Tokens(), soon(), itself)).text == "Asked: 1"
     assert upstream.methods.count(method) == 3
     upstream.plan(method, fault, fault, fault)
     with pytest.raises(AgentUnavailable):
-        await upstream.agent().ask("2", Tokens(), soon())
+        await upstream.agent().ask("2", Tokens(), soon(), itself)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ async def test_a_refusal_to_be_discovered_is_final_and_not_kept(reply: Planned, 
     agent = upstream.agent(clock)
     upstream.plan("tools/list", reply)
     with pytest.raises(expected):
-        await agent.ask("1", Tokens(), soon())
+        await agent.ask("1", Tokens(), soon(), itself)
     assert (upstream.methods, clock.slept) == (HANDSHAKE, [])
-    assert (await agent.ask("2", Tokens(), soon())).text == "Asked: 2"
+    assert (await agent.ask("2", Tokens(), soon(), itself)).text == "Asked: 2"
 
 
 @pytest.mark.parametrize("method", [*HANDSHAKE, "tools/call"])
@@ -307,7 +307,7 @@ async def test_redirects_are_not_followed() -> None:
     upstream.plan("tools/call", (307, {"location": "https://evil.example/"}, b""))
     async with httpx.AsyncClient(transport=httpx.MockTransport(upstream), follow_redirects=True) as careless:
         with pytest.raises(AgentUnavailable):
-            await DataAgent(ADDRESS, careless).ask("1", Tokens(), soon())
+            await DataAgent(ADDRESS, careless).ask("1", Tokens(), soon(), itself)
     assert {str(request.url) for request in upstream.requests} == {URL}
     assert upstream.methods.count("tools/call") == 1
 
@@ -329,7 +329,7 @@ async def test_nobody_waits_past_the_deadline() -> None:
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
     upstream.pause.set()
-    assert (await agent.ask("1", Tokens(), soon())).text == "Asked: 1"
+    assert (await agent.ask("1", Tokens(), soon(), itself)).text == "Asked: 1"
 
 
 async def test_connecting_gets_three_seconds_discovery_fifteen_and_the_answer_what_is_left() -> None:
@@ -360,7 +360,7 @@ async def test_a_stream_that_stays_open_is_left_once_the_answer_is_there() -> No
         return httpx.Response(200, headers=headers, content=parts())
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(endless)) as http:
-        assert (await DataAgent(ADDRESS, http).ask("1", Tokens(), soon())).text == "42"
+        assert (await DataAgent(ADDRESS, http).ask("1", Tokens(), soon(), itself)).text == "42"
 
 
 async def test_a_body_without_end_is_not_read_to_its_end() -> None:
@@ -380,7 +380,7 @@ async def test_a_body_without_end_is_not_read_to_its_end() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(flood)) as http:
         with pytest.raises(AgentFailed):
-            await DataAgent(ADDRESS, http).ask("1", Tokens(), soon())
+            await DataAgent(ADDRESS, http).ask("1", Tokens(), soon(), itself)
     assert sent == MAX_BODY + 2**20
 
 
@@ -393,7 +393,7 @@ async def test_a_compressed_answer_is_read() -> None:
 
     upstream = Upstream()
     upstream.plan("tools/call", packed)
-    assert (await upstream.agent().ask("1", Tokens(), soon())).text == "42"
+    assert (await upstream.agent().ask("1", Tokens(), soon(), itself)).text == "42"
     assert {request.headers["accept-encoding"] for request in upstream.requests} == {"gzip"}
 
 
@@ -433,7 +433,7 @@ async def test_a_discovery_that_fails_is_not_waited_for_once_more_by_each() -> N
     upstream = Upstream()
     upstream.plan("initialize", httpx.ReadTimeout(""))
     agent = upstream.agent()
-    asked = (agent.ask("1", Tokens(), soon()) for _ in range(12))
+    asked = (agent.ask("1", Tokens(), soon(), itself) for _ in range(12))
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(outcome, GatewayError) for outcome in outcomes)
     assert upstream.methods == ["initialize"]
@@ -444,7 +444,7 @@ async def test_who_waits_for_a_discovery_shares_it() -> None:
     upstream = Upstream()
     upstream.pause.clear()
     agent = upstream.agent()
-    asked = [asyncio.create_task(agent.ask("1", Tokens(), soon())) for _ in range(5)]
+    asked = [asyncio.create_task(agent.ask("1", Tokens(), soon(), itself)) for _ in range(5)]
     for _ in range(20):  # all of them get as far as they can
         await asyncio.sleep(0)
     upstream.pause.set()
@@ -454,11 +454,11 @@ async def test_who_waits_for_a_discovery_shares_it() -> None:
 
 async def test_a_discovery_that_drags_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly each of its steps moves on, all of them together have a time of their own."""
-    monkeypatch.setattr("lib.agents.data_agent.DISCOVERY_SECONDS", 0.02)
+    monkeypatch.setattr("lib.agents.discovery.SECONDS", 0.02)
     upstream = Upstream()
     upstream.pause.clear()
     with pytest.raises(AgentUnavailable):
-        await upstream.agent().ask("1", Tokens(), soon())
+        await upstream.agent().ask("1", Tokens(), soon(), itself)
 
 
 async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -468,7 +468,7 @@ async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.INFO, "lib.agents.data_agent"):
         for name in ("DataAgent_Sales", "DataAgent_Sales", "DataAgent_Other"):
             upstream.plan("tools/list", one_tool(name))
-            await agent.ask("1", Tokens(), soon())
+            await agent.ask("1", Tokens(), soon(), itself)
             clock.now += 600
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
     assert [vars(record)["tool_changed"] for record in caplog.records] == [False, False, True]
@@ -480,7 +480,7 @@ async def test_no_log_holds_a_question_an_answer_or_a_token(caplog: pytest.LogCa
     upstream.plan("initialize", (500, {}, b"private"))
     upstream.plan("tools/call", (429, {"retry-after": "1"}, b"private"))
     with caplog.at_level(logging.DEBUG, "lib"):
-        await upstream.agent().ask("private", Tokens(), soon())
+        await upstream.agent().ask("private", Tokens(), soon(), itself)
     assert caplog.records
     told = " ".join(str(vars(record)) for record in caplog.records)
     assert "private" not in told
@@ -512,9 +512,9 @@ async def test_each_call_is_charged_and_its_repeat_again() -> None:
     upstream, till = Upstream(), Till()
     upstream.plan("tools/call", (429, {"retry-after": "1"}, b""))
     agent = charged_agent(upstream, till)
-    await agent.ask("1", Tokens(), soon())
+    await agent.ask("1", Tokens(), soon(), itself)
     assert till.charged == len(upstream.methods) == 5
-    await agent.ask("2", Tokens(), soon())
+    await agent.ask("2", Tokens(), soon(), itself)
     assert till.charged == len(upstream.methods) == 6
 
 
@@ -524,10 +524,10 @@ async def test_a_call_that_is_refused_here_is_not_made() -> None:
         upstream, till = Upstream(), Till(most)
         agent = charged_agent(upstream, till)
         with pytest.raises(RateLimited):
-            await agent.ask("1", Tokens(), soon())
+            await agent.ask("1", Tokens(), soon(), itself)
         assert upstream.methods == [*HANDSHAKE, "tools/call"][:most]
         till.charged = -10
-        assert (await agent.ask("1", Tokens(), soon())).text == "Asked: 1"
+        assert (await agent.ask("1", Tokens(), soon(), itself)).text == "Asked: 1"
 
 
 async def test_a_refusal_here_is_nobody_elses() -> None:
@@ -540,7 +540,7 @@ async def test_a_refusal_here_is_nobody_elses() -> None:
             raise refusals.pop()
 
     agent = DataAgent(ADDRESS, Upstream().client(), charge=charge)
-    asking = [asyncio.create_task(agent.ask(f"{number}", Tokens(), soon())) for number in range(2)]
+    asking = [asyncio.create_task(agent.ask(f"{number}", Tokens(), soon(), itself)) for number in range(2)]
     for _ in range(20):  # both get as far as they can
         await asyncio.sleep(0)
     go_on.set()

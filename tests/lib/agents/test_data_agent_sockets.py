@@ -156,7 +156,7 @@ async def test_one_connection_serves_them_all() -> None:
     peer = Peer(answered)
     async with peer.serving() as agent:
         for _ in range(2):
-            assert (await agent.ask("1", Tokens(), soon())).text == "42"
+            assert (await agent.ask("1", Tokens(), soon(), itself)).text == "42"
     assert (peer.connections, peer.questions) == (1, 2)
 
 
@@ -178,7 +178,7 @@ async def test_a_question_whose_reply_breaks_is_not_sent_again(
     peer = Peer(behaviour)
     async with peer.serving() as agent:
         with pytest.raises(expected):
-            await agent.ask("1", Tokens(), soon())
+            await agent.ask("1", Tokens(), soon(), itself)
     assert peer.questions == 1
 
 
@@ -197,7 +197,7 @@ async def test_an_open_stream_is_left_behind() -> None:
     """The answer is taken as soon as it is there, and the connection is closed, not waited for."""
     peer = Peer(lingering)
     async with peer.serving() as agent:
-        assert (await agent.ask("1", Tokens(), soon())).text == "42"
+        assert (await agent.ask("1", Tokens(), soon(), itself)).text == "42"
         await asyncio.wait_for(peer.left.wait(), 5)
 
 
@@ -205,7 +205,7 @@ async def test_nobody_there_is_tried_three_times(unused_tcp_port: int) -> None:
     """Where nothing listens the agent cannot be reached, and that is all."""
     async with httpx.AsyncClient(trust_env=False) as http:
         with pytest.raises(Unreached):
-            await agent_at(unused_tcp_port, http).ask("1", Tokens(), soon())
+            await agent_at(unused_tcp_port, http).ask("1", Tokens(), soon(), itself)
         with pytest.raises(Unreached):
             await agent_at(unused_tcp_port, http).ping()
 

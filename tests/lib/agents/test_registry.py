@@ -2,10 +2,10 @@
 
 import pytest
 
+from lib.agent_settings import AgentIdentity, AgentSettings
 from lib.agents.addresses import AgentAddress
 from lib.agents.registry import AgentRegistry
 from lib.errors import AgentUnknown, InvalidRequest, UserRequired
-from lib.settings import AgentIdentity, AgentSettings
 
 
 def agent(name: str, identity: AgentIdentity = "user") -> AgentSettings:

@@ -122,7 +122,7 @@ async def settled(agent: Agent, asked: int = 1) -> None:
 
 
 async def test_two_hundred_who_ask_the_same_cost_one_question(
-    agent: Agent, tables: Tables, keys: RowKeys, standings: Standings, revocations: Revocations, clock: Clock
+    keys: RowKeys, standings: Standings, revocations: Revocations, agent: Agent, tables: Tables, clock: Clock
 ) -> None:
     """One call, one charge, two hundred answers; whoever comes too late for the call is given what it brought."""
     who, questions = person(), built(Meter(Rate(1000, 200), now=clock), keys, standings, revocations, clock)

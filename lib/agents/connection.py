@@ -1,0 +1,69 @@
+"""The way to one agent: a message out, its reply in, and an error of our tree for everything that can go wrong between.
+
+The token goes to the agent's address and nowhere else; redirects are not followed.
+"""
+
+import math
+import uuid
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from lib.agents import mcp
+from lib.agents.addresses import AgentAddress
+from lib.agents.failures import ServerFault, Unreached
+from lib.errors import DeadlineExceeded
+from lib.traffic.deadline import Deadline
+
+CONNECT_SECONDS = 3.0
+
+
+class Connection:
+    """Sends messages to `address`. `charge` is awaited before each that brings a token, and may refuse it."""
+
+    def __init__(
+        self, address: AgentAddress, http: httpx.AsyncClient, charge: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._address = address
+        self._http = http
+        self._charge = charge
+
+    async def exchange[T](
+        self, build: Callable[[str], mcp.Call], read: Callable[[mcp.Reply], T], bearer: str | None, deadline: Deadline
+    ) -> T:
+        """Sends what `build` makes with a fresh id, and reads the reply.
+
+        Raises `Unreached` where nothing was sent, `ServerFault` where the connection broke, `DeadlineExceeded`, or
+        what `read` and `charge` raise.
+        """
+        if bearer and self._charge:
+            await self._charge()
+        call = build(str(uuid.uuid4()))
+        try:
+            reply = await self._send(call, bearer, deadline)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as fault:
+            raise Unreached from fault
+        except httpx.TimeoutException as fault:
+            raise DeadlineExceeded from fault
+        except (httpx.LocalProtocolError, UnicodeEncodeError):
+            raise ServerFault from None  # its text may hold the header that could not be sent: the token
+        except httpx.TransportError as fault:
+            raise ServerFault from fault
+        return read(reply)
+
+    async def _send(self, call: mcp.Call, bearer: str | None, deadline: Deadline) -> mcp.Reply:
+        headers = {**call.headers, **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        left, connect = deadline.timeout(math.inf), deadline.timeout(CONNECT_SECONDS)
+        async with self._http.stream(
+            "POST",
+            self._address.url,
+            headers=headers,
+            content=call.body,
+            timeout=httpx.Timeout(left, connect=connect, pool=connect),
+            follow_redirects=False,
+        ) as response:
+            reader = mcp.ReplyReader(call, response.status_code, response.headers)
+            async for part in response.aiter_raw():
+                if reader.feed(part):
+                    break
+            return reader.reply()

@@ -1,0 +1,48 @@
+"""What the instances of the gateway tell each other about one agent: notices, as on a board that all of them read."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lib.agents.discovery import Discovery
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is known of an agent elsewhere.
+
+    For `cooldown_seconds` more nobody is to call it; `discovery` is good for `discovery_seconds` more.
+    """
+
+    cooldown_seconds: float = 0
+    discovery: Discovery | None = None
+    discovery_seconds: float = 0
+
+
+class Notices(Protocol):
+    """The board. Telling and reading are optimisations: what fails there is logged, and never raised."""
+
+    async def read(self) -> Notice:
+        """What others have told."""
+        ...
+
+    async def tell_cooldown(self, seconds: float) -> None:
+        """Tells that nobody is to call the agent for so long."""
+        ...
+
+    async def tell_discovery(self, found: Discovery, seconds: float) -> None:
+        """Tells what was found out, and for how long it is good."""
+        ...
+
+
+class NoNotices:
+    """The board of an instance that is alone."""
+
+    async def read(self) -> Notice:
+        """Nobody has told anything."""
+        return Notice()
+
+    async def tell_cooldown(self, seconds: float) -> None:
+        """Nobody listens."""
+
+    async def tell_discovery(self, found: Discovery, seconds: float) -> None:
+        """Nobody listens."""

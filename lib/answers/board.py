@@ -1,0 +1,148 @@
+"""The board on which the instances tell each other about one agent: rows of the table `agents`.
+
+`discovery` is what has to be known before a question, `cooldown` until when nobody is to call it. All of it is read at
+once, at most every 30 s, and behind a question where something is known already. The board is an optimisation: what
+fails here is logged and skipped. Its rows are no secret, but what they say is checked like anything from outside.
+"""
+
+import asyncio
+import logging
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lib.agents.discovery import Discovery
+from lib.agents.mcp import PROTOCOLS, Session, Tool
+from lib.agents.notices import Notice
+from lib.errors import StateUnavailable
+from lib.storage.rows import Conflict, Row
+from lib.traffic.cooldown import MOST_SECONDS
+from lib.traffic.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from lib.storage.tables import Tables
+
+TABLE = "agents"
+READ_SECONDS = 30
+LEAST_COOLDOWN_SECONDS = 5
+"""A shorter one is over before anybody else has read of it."""
+KEPT_SECONDS = 24 * 3600
+
+_TEXT = re.compile(r".{1,512}", re.DOTALL)
+_log = logging.getLogger(__name__)
+
+
+class Board:
+    """One agent's part of the board. `now` is the time by Table Storage, `clock` this instance's own, in seconds.
+
+    `address` is where the agent is: what was found out at another one is not taken.
+    """
+
+    def __init__(
+        self,
+        tables: "Tables",
+        agent: str,
+        address: str,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tables = tables
+        self._agent = agent
+        self._address = address
+        self._now = now
+        self._clock = clock
+        self._rows: Mapping[str, Row] = {}
+        self._read_at = -math.inf
+        self._told_until = 0.0
+        self._reads = SingleFlight[None]()
+        self._behind: set[asyncio.Task[None]] = set()
+
+    async def read(self) -> Notice:
+        """What stands there, as it was at most 30 s ago, or a little longer where it is being read again."""
+        if self._clock() - self._read_at >= READ_SECONDS:
+            if self._read_at == -math.inf:
+                await self._reads.run("rows", self._read)
+            else:
+                self._read_behind()
+        return self._notice()
+
+    async def tell_cooldown(self, seconds: float) -> None:
+        """Tells that nobody is to call the agent for so long, unless that stands there already."""
+        until = self._now() + seconds
+        if seconds < LEAST_COOLDOWN_SECONDS or until < self._told_until + 1:
+            return
+        self._told_until = until
+        await self._write("cooldown", {"until": until})
+
+    async def tell_discovery(self, found: Discovery, seconds: float) -> None:
+        """Tells what was found out, and for how long it is good."""
+        values = {
+            "address": self._address,
+            "protocol": found.session.protocol,
+            "tool": found.tool.name,
+            "argument": found.tool.question_argument,
+            "schema_hash": found.tool.schema_hash,
+            "until": self._now() + seconds,
+        }
+        await self._write("discovery", values)
+
+    def _read_behind(self) -> None:
+        self._read_at = self._clock()  # the questions that come meanwhile need not read as well
+        reading = asyncio.create_task(self._reads.run("rows", self._read))
+        self._behind.add(reading)
+        reading.add_done_callback(self._behind.discard)
+
+    async def _read(self) -> None:
+        self._read_at = self._clock()
+
+        async def work() -> None:
+            self._rows = {row.key: row async for row in self._tables.rows(TABLE, self._agent)}
+
+        await self._skipped("read", work)
+
+    async def _write(self, key: str, values: dict[str, Any]) -> None:
+        values = {**values, "expires": int(self._now()) + KEPT_SECONDS}
+
+        async def work() -> None:
+            row = self._rows.get(key) or await self._tables.read(TABLE, self._agent, key)
+            if row is None:
+                written = await self._tables.insert(TABLE, self._agent, key, values)
+            else:
+                written = await self._tables.update(TABLE, row, values)
+            self._rows = {**self._rows, key: written}
+
+        if not await self._skipped("written", work):
+            self._rows = {name: row for name, row in self._rows.items() if name != key}  # it was not as it is here
+
+    async def _skipped(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except (StateUnavailable, Conflict) as fault:
+            told = {"agent": self._agent, "fault": type(fault).__name__}
+            _log.warning("the board of agents could not be %s", what, extra=told)
+            return False
+        return True
+
+    def _notice(self) -> Notice:
+        cooldown = self._values("cooldown").get("until", 0)
+        wait = min(float(cooldown) - self._now(), MOST_SECONDS) if isinstance(cooldown, float | int) else 0
+        found = self._discovery()
+        seconds = float(self._values("discovery")["until"]) - self._now() if found else 0
+        return Notice(max(0.0, wait), found, max(0.0, seconds))
+
+    def _discovery(self) -> Discovery | None:
+        values = self._values("discovery")
+        texts = [values.get(name) for name in ("protocol", "tool", "argument", "schema_hash")]
+        protocol, tool, argument, schema_hash = (
+            text if isinstance(text, str) and _TEXT.fullmatch(text) else "" for text in texts
+        )
+        if values.get("address") != self._address or protocol not in PROTOCOLS or not (tool and argument):
+            return None
+        return Discovery(Session(protocol), Tool(tool, argument, schema_hash)) if "until" in values else None
+
+    def _values(self, key: str) -> Mapping[str, Any]:
+        row = self._rows.get(key)
+        return row.values if row else {}

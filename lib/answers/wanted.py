@@ -1,0 +1,63 @@
+"""A question as it counts: who pays for it, whose answer it is, and what that is kept by."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lib.answers.cache import AnswerKey
+
+if TYPE_CHECKING:
+    from lib.agent_settings import AgentSettings
+    from lib.agents.question import Question
+    from lib.identity.principal import Principal
+    from lib.storage.row_keys import RowKeys
+
+APP_CALLER = "app"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one principal wants to know of one agent.
+
+    `payer` is the partition of who asks, `owner` (tenant id, object id) whose answer it is: the payer's own, or the
+    gateway's where an agent's answers are shared. `caller` is whom Fabric takes for asking, `grant` what it is asked
+    with. The answer is kept for `fresh_seconds`, 0 for never, and one kept before is not given to who wants it `anew`.
+    """
+
+    key: AnswerKey
+    payer: str
+    owner: tuple[str, str] = field(repr=False)
+    caller: str
+    grant: str = field(repr=False)
+    fresh_seconds: int
+    anew: bool = False
+
+
+async def wanted(
+    keys: "RowKeys",
+    principal: "Principal",
+    agent: "AgentSettings",
+    question: "Question",
+    gateway: tuple[str, str],
+    *,
+    anew: bool = False,
+) -> Wanted:
+    """What `principal` wants; `gateway` is the gateway's own (tenant id, object id).
+
+    White space in a question does not count, its letters do. What builds on an earlier conversation is not kept, and
+    how strongly somebody has signed in may decide what Fabric shows them. Raises `StateUnavailable`.
+    """
+    identity = (principal.tenant_id, principal.object_id)
+    owner = gateway if agent.shared else identity
+    strength = "" if agent.shared else " ".join(sorted(principal.acrs))
+    words = " ".join(question.text.split())
+    payer = await keys.partition(*identity)
+    key = AnswerKey(await keys.partition(*owner), agent.name, await keys.row("question", agent.name, strength, words))
+    return Wanted(
+        key=key,
+        payer=payer,
+        owner=owner,
+        caller=APP_CALLER if agent.identity == "app" else payer,
+        grant=principal.grant.key if principal.grant else "",
+        fresh_seconds=0 if question.history else agent.cache_seconds,
+        anew=anew,
+    )
