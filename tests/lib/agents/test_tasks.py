@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from lib.agents.failures import AddressUnknown, FabricTokenRejected, ServerFault
 from lib.agents.mcp import Block, Reply, Session, Tool, ToolResult
 from lib.agents.tasks import Task
 from lib.errors import AgentAccessDenied, AgentFailed, CapacityExceeded, GatewayError
-from tests.lib.agents.recorded import Wire, answer, in_events, in_json, read, refusal
+from tests.lib.agents.recorded import Wire, answer, in_events, in_json, read, refusal, sample
 from tests.lib.agents.test_mcp import BODIES as OTHER_BODIES
 from tests.lib.agents.test_mcp import JSON
 
@@ -79,7 +80,67 @@ def test_neither_question_nor_task_shows_in_a_repr() -> None:
     assert "secret" not in f"{task!r} {asked!r} {tasks.get_task(SESSION, 'secret', 'c2')!r}"
 
 
-# What comes back
+# What comes back, recorded
+
+
+def test_a_recorded_agent_with_tasks() -> None:
+    """Its server says so, and its tool."""
+    assert mcp.session_from(read(sample("initialize.tasks"), "u1")) == SESSION
+    tool, other = (mcp.tool_from(read(sample(name), "u2")) for name in ("tools-list.tasks", "tools-list.json"))
+    assert tool == replace(other, tasks=True) != other
+
+
+@pytest.mark.parametrize("name", ["tools-call.task.json", "tools-call.task.sse"])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_recorded_task(name: str, size: int) -> None:
+    """Whole or as an event stream, in any portions, the question has become a task."""
+    task = tasks.outcome_from(read(sample(name), "u3", size))
+    assert isinstance(task, Task)
+    assert (task.status, task.poll_seconds) == ("working", 1.0)
+    assert task.id.startswith("resp_")
+
+
+@pytest.mark.parametrize("name", ["tools-call.json", "tools-call.sse"])
+def test_a_recorded_answer_instead_of_a_task(name: str) -> None:
+    """An agent that makes no task of a question has its answer."""
+    assert tasks.outcome_from(read(sample(name))) == mcp.result_from(read(sample(name)))
+
+
+@pytest.mark.parametrize("status", ["working", "completed", "failed"])
+def test_a_recorded_look_at_a_task(status: str) -> None:
+    """It says how it stands, and when to look again."""
+    task = tasks.task_from(read(sample(f"tasks-get.{status}"), "u4"))
+    assert (task.status, task.poll_seconds) == (status, 1.0)
+
+
+def test_a_recorded_answer_of_a_task() -> None:
+    """It is the answer that the question would have had at once."""
+    assert tasks.result_from(read(sample("tasks-result.json"), "u4")) == mcp.result_from(
+        read(sample("tools-call.json"))
+    )
+
+
+@pytest.mark.parametrize("name", ["tasks-result.failed", "tasks-result.cancelled"])
+def test_a_recorded_task_without_an_answer(name: str) -> None:
+    """What came to nothing has failed, and the task is not unknown for it."""
+    with pytest.raises(AgentFailed) as failed:
+        tasks.result_from(read(sample(name), "u4"))
+    assert type(failed.value) is AgentFailed
+
+
+def test_a_recorded_task_that_was_given_up() -> None:
+    """It has ended when the reply comes."""
+    tasks.cancelled(read(sample("tasks-cancel.json"), "u4"))
+
+
+@pytest.mark.parametrize("name", ["tasks-get.unknown", "tasks-cancel.too-late"])
+def test_a_recorded_task_that_is_not_there(name: str) -> None:
+    """A task that was never this caller's, and one that has ended and cannot be given up, have the same code."""
+    with pytest.raises(TaskUnknown):
+        AFTERWARDS[name.partition(".")[0].replace("-", "/")](read(sample(name), "u4"))
+
+
+# What comes back, made up
 
 
 @pytest.mark.parametrize(
