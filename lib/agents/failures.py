@@ -46,6 +46,12 @@ class ToolUnknown(AgentFailed):
     """The agent has no such tool, or not with such arguments: it was published anew. Nothing was processed."""
 
 
+class TaskUnknown(AgentFailed):
+    """The agent has no such task for this caller: it was never theirs, its time has passed, or it was let go."""
+
+    default_detail = "The data agent no longer knows what became of the question. Ask it again."
+
+
 class Unreached(AgentUnavailable):
     """The request was never sent, or turned away with a time to come back: nothing was processed."""
 

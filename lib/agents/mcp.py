@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.agents.failures import failure
-from lib.agents.wire import Body, EventStream, read_json, text_of, write_json
+from lib.agents.wire import Body, EventStream, at, read_json, text_of, write_json
 from lib.errors import AgentFailed, AgentNotPublished
 
 MAX_BLOCKS = 32
@@ -24,6 +24,7 @@ PROTOCOLS = frozenset({"2025-03-26", PROTOCOL, "2025-11-25"})
 _SESSION_ID = re.compile(r"[!-~]{1,512}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 _COMPOSED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
+_TASK_SUPPORT = ("optional", "required")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Session:
-    """What `initialize` agreed on; most data agents keep no session and give no id."""
+    """What `initialize` agreed on; most data agents keep no session and give no id.
+
+    `tasks`: the agent runs questions as tasks (`lib.agents.tasks`), where its tool does too.
+    """
 
     protocol: str
     id: str | None = field(default=None, repr=False)
+    tasks: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class Tool:
     question_argument: str
     schema_hash: str
     description: str = ""
+    tasks: bool = False
+
+    def params(self, question: str) -> dict[str, Any]:
+        """What a `tools/call` says to ask this question."""
+        return {"name": self.name, "arguments": {self.question_argument: question}}
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,11 @@ class ToolResult:
 
 
 def initialize(call_id: str) -> Call:
-    """The first message: which protocol we speak, and who we are."""
+    """The first message: which protocol we speak, that we know tasks, and who we are."""
     client = {"name": "fabric-data-agent-gateway", "version": "1"}
-    params = {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": client}
-    return _call(call_id, None, {"id": call_id, "method": "initialize", "params": params})
+    tasks: Mapping[str, Any] = {"requests": {"tools": {"call": {}}}}
+    params = {"protocolVersion": PROTOCOL, "capabilities": {"tasks": tasks}, "clientInfo": client}
+    return request(None, "initialize", params, call_id)
 
 
 def initialized(session: Session, call_id: str) -> Call:
@@ -95,13 +106,17 @@ def initialized(session: Session, call_id: str) -> Call:
 
 def list_tools(session: Session, call_id: str) -> Call:
     """Asks what the agent offers."""
-    return _call(call_id, session, {"id": call_id, "method": "tools/list", "params": {}})
+    return request(session, "tools/list", {}, call_id)
 
 
 def call_tool(session: Session, tool: Tool, question: str, call_id: str) -> Call:
     """Asks the agent."""
-    params = {"name": tool.name, "arguments": {tool.question_argument: question}}
-    return _call(call_id, session, {"id": call_id, "method": "tools/call", "params": params})
+    return request(session, "tools/call", tool.params(question), call_id)
+
+
+def request(session: Session | None, method: str, params: Mapping[str, Any], call_id: str) -> Call:
+    """Any message that wants a response."""
+    return _call(call_id, session, {"id": call_id, "method": method, "params": params})
 
 
 class ReplyReader:
@@ -141,13 +156,15 @@ class ReplyReader:
 
 def session_from(reply: Reply) -> Session:
     """What the reply to `initialize` agrees on."""
-    protocol = _result(reply).get("protocolVersion")
+    result = response(reply)
+    protocol = result.get("protocolVersion")
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise AgentFailed("The agent speaks a version of its protocol that the gateway does not know.")
     session_id = reply.headers.get("mcp-session-id")
     if session_id is not None and not _SESSION_ID.fullmatch(session_id):
         raise AgentFailed
-    return Session(protocol, session_id)
+    tasks = at(result, "capabilities", "tasks", "requests", "tools", "call")
+    return Session(protocol, session_id, isinstance(tasks, dict))
 
 
 def acknowledged(reply: Reply) -> None:
@@ -158,7 +175,7 @@ def acknowledged(reply: Reply) -> None:
 
 def tool_from(reply: Reply) -> Tool:
     """The one tool in the reply to `tools/list`. An agent without any is not published: `AgentNotPublished`."""
-    tools = _result(reply).get("tools")
+    tools = response(reply).get("tools")
     if tools == []:
         raise AgentNotPublished
     if not isinstance(tools, list) or len(tools) != 1 or not isinstance(tools[0], dict):
@@ -166,14 +183,15 @@ def tool_from(reply: Reply) -> Tool:
     try:
         name, schema = text_of(tools[0].get("name")), tools[0].get("inputSchema")
         schema_hash = hashlib.sha256(write_json(schema).encode()).hexdigest()
-        return Tool(name, _question_argument(schema), schema_hash, _optional_text(tools[0].get("description")))
+        description, support = _optional_text(tools[0].get("description")), at(tools[0], "execution", "taskSupport")
+        return Tool(name, _question_argument(schema), schema_hash, description, support in _TASK_SUPPORT)
     except ValueError as fault:
         raise AgentFailed("The agent's tool does not take exactly one question, as a data agent's does.") from fault
 
 
 def result_from(reply: Reply) -> ToolResult:
     """What the tool said, from the reply to `tools/call`."""
-    result = _result(reply)
+    result = response(reply)
     content, is_error = result.get("content"), result.get("isError", False)
     if not isinstance(content, list) or not isinstance(is_error, bool):
         raise AgentFailed
@@ -181,6 +199,20 @@ def result_from(reply: Reply) -> ToolResult:
         return ToolResult(tuple(_block(item) for item in content[:MAX_BLOCKS]), is_error)
     except ValueError as fault:
         raise AgentFailed from fault
+
+
+def response(reply: Reply) -> dict[str, Any]:
+    """The result in the one response to the call. An error in a response goes before the HTTP status."""
+    responses = [message for message in reply.messages if _answers(message, reply.id)]
+    for error in (message["error"] for message in responses if "error" in message):
+        code = error.get("code") if isinstance(error, dict) else None
+        raise failure(reply.status, reply.headers, error, code if isinstance(code, int) else None)
+    if not _is_success(reply):
+        raise failure(reply.status, reply.headers, list(reply.messages))
+    result = responses[0].get("result") if len(responses) == 1 else None
+    if not isinstance(result, dict):
+        raise AgentFailed
+    return result
 
 
 def _call(call_id: str, session: Session | None, message: Mapping[str, Any]) -> Call:
@@ -219,20 +251,6 @@ def _answers(message: Any, call_id: str) -> bool:
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or "method" in message:
         return False
     return message.get("id") == call_id or (message.get("id") is None and "error" in message)
-
-
-def _result(reply: Reply) -> dict[str, Any]:
-    """The result in the one response to the call. An error in a response goes before the HTTP status."""
-    responses = [message for message in reply.messages if _answers(message, reply.id)]
-    for error in (response["error"] for response in responses if "error" in response):
-        code = error.get("code") if isinstance(error, dict) else None
-        raise failure(reply.status, reply.headers, error, code if isinstance(code, int) else None)
-    if not _is_success(reply):
-        raise failure(reply.status, reply.headers, list(reply.messages))
-    result = responses[0].get("result") if len(responses) == 1 else None
-    if not isinstance(result, dict):
-        raise AgentFailed
-    return result
 
 
 def _question_argument(schema: Any) -> str:

@@ -91,6 +91,13 @@ def write_json(value: Any) -> str:
         raise ValueError("nested too deep") from fault
 
 
+def at(value: Any, *path: str) -> Any:
+    """What lies at `path` in objects within objects; None where nothing does."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def text_of(value: Any) -> str:
     """`value`, which must be a text; a lone surrogate, which no encoding can carry, becomes a question mark."""
     if not isinstance(value, str):

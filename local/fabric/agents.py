@@ -1,9 +1,12 @@
 """What the emulated Fabric holds: its data agents, and what tests want to know and plan."""
 
 import re
-from collections import Counter
+import time
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from local.fabric.tasks import Tasks
 from local.faults import Faults
 from local.people import ALICE, BOB, SALES_AGENT_ID, WORKSPACE_ID
 from local.sales import Sales
@@ -24,6 +27,8 @@ class Agent:
     published: bool = True
     streams: bool = False
     """Answers as an event stream to a client that takes one."""
+    tasks: bool = False
+    """Thinks in the background over a question that asks for it."""
 
     @property
     def tool_name(self) -> str:
@@ -44,20 +49,11 @@ SALES_AGENT = Agent(
 )
 
 
-@dataclass(frozen=True)
-class Visit:
-    """A caller who was let in to an agent, and the region whose rows they see."""
-
-    agent: Agent
-    object_id: str
-    region: str
-
-
 class Fabric:
     """The emulator's agents, planned faults and memory; a test may read and change them at any time."""
 
-    def __init__(self, *agents: Agent, sales: Sales | None = None) -> None:
-        """Fabric with these agents; with none named, the sales agent."""
+    def __init__(self, *agents: Agent, sales: Sales | None = None, now: Callable[[], float] = time.time) -> None:
+        """Fabric with these agents; with none named, the sales agent. `now` says how old its tasks are."""
         self.agents = {agent.object_id: agent for agent in agents or (SALES_AGENT,)}
         """The data agents by object id."""
         self.sales = sales or Sales()
@@ -65,6 +61,10 @@ class Fabric:
         """What the next requests of a JSON-RPC method meet."""
         self.asked: list[tuple[str, str]] = []
         """Object id and tool of every question that reached an agent; never its text."""
+        self.tasks = Tasks(now)
+        """The questions that agents think over in the background."""
+        self.task_failures: deque[str] = deque()
+        """What the next tasks fail with, one each: the message of a JSON-RPC error."""
 
     @property
     def calls(self) -> Counter[str]:

@@ -38,6 +38,7 @@ def build(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with whole.run(), streamed.run():
             yield
+        await fabric.tasks.close()
 
     app = Starlette(
         routes=[Route(front_door.PATH, door.answer, methods=["POST"])],

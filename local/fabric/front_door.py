@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local.fabric.agents import Fabric, Visit
+from local.fabric.agents import Fabric
 from local.fabric.mcp_server import PROTOCOL_VERSION
+from local.fabric.visits import Visit
 from local.people import PEOPLE
 
 PATH = "/v1/mcp/workspaces/{workspace}/dataagents/{agent}/agent"

@@ -4,13 +4,12 @@ One server serves every agent: the front door leaves in the request's state who 
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from mcp import MCPError
-from mcp.server import Server, ServerRequestContext
+from mcp.server import Server
 from mcp.server.context import CallNext, HandlerResult
 from mcp_types import (
-    INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
@@ -20,52 +19,50 @@ from mcp_types import (
     Tool,
     ToolAnnotations,
 )
-from starlette.requests import Request
 
-from local.fabric.agents import Agent, Fabric, Visit
+from local.fabric.agents import Agent, Fabric
+from local.fabric.task_server import Answer, TaskServer
+from local.fabric.visits import Context, Visit, published_visit_of
 
 PROTOCOL_VERSION = "2025-06-18"
 """The one version that Fabric speaks, whichever a client asks for."""
-
-type Context = ServerRequestContext[Any, Request]
 
 
 def build(fabric: Fabric, think: Callable[[], Awaitable[object]]) -> Server[Any]:
     """The server; `think` passes the time that an agent takes over a question."""
 
     async def list_tools(ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=[_tool(_visit(ctx).agent)])
+        return ListToolsResult(tools=[_tool(published_visit_of(ctx).agent)])
 
     async def call_tool(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        visit = _visit(ctx)
+        answer = ask(published_visit_of(ctx), params)
+        return await answer()
+
+    def ask(visit: Visit, params: CallToolRequestParams) -> Answer:
         if params.name != visit.agent.tool_name:
             raise MCPError(INVALID_PARAMS, "Unknown tool")
         question = (params.arguments or {}).get("userQuestion")
         if not isinstance(question, str):
             raise MCPError(INVALID_PARAMS, "The argument userQuestion must be a string")
         fabric.asked.append((visit.object_id, params.name))
-        await think()
-        return _result(visit.agent, fabric.sales.answer(question, visit.region))
+
+        async def answer() -> CallToolResult:
+            await think()
+            return _result(visit.agent, fabric.sales.answer(question, visit.region))
+
+        return answer
 
     server = Server[Any]("DataAgent MCP Server", version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool)
     server.middleware.append(_one_version)
+    TaskServer(fabric, ask).join(server)
     return server
 
 
-async def _one_version(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+async def _one_version(ctx: Context, call_next: CallNext) -> HandlerResult:
     result = await call_next(ctx)
     if ctx.method == "initialize" and isinstance(result, dict):
         return result | {"protocolVersion": PROTOCOL_VERSION}
     return result
-
-
-def _visit(ctx: Context) -> Visit:
-    """Who asks which agent; raises MCPError where there is only a draft of it."""
-    # The transport leaves the HTTP request here; the SDK's other transports, which we do not use, have none.
-    visit: Visit = cast("Request", ctx.request).state.visit
-    if not visit.agent.published:
-        raise MCPError(INTERNAL_ERROR, "Stage configuration not found.")
-    return visit
 
 
 def _tool(agent: Agent) -> Tool:

@@ -26,7 +26,7 @@ CONTENT = {"content": [{"type": "text", "text": "42"}], "isError": False}
 
 
 def test_initialize_says_which_protocol_we_speak() -> None:
-    """The first message offers 2025-06-18 and no capability that we do not use."""
+    """The first message offers 2025-06-18 and tasks, and no capability that we do not use."""
     call = mcp.initialize("c1")
     assert json.loads(call.body) == {
         "jsonrpc": "2.0",
@@ -34,7 +34,7 @@ def test_initialize_says_which_protocol_we_speak() -> None:
         "method": "initialize",
         "params": {
             "protocolVersion": "2025-06-18",
-            "capabilities": {},
+            "capabilities": {"tasks": {"requests": {"tools": {"call": {}}}}},
             "clientInfo": {"name": "fabric-data-agent-gateway", "version": "1"},
         },
     }
@@ -271,6 +271,47 @@ def test_any_other_version_fails(version: object) -> None:
         mcp.session_from(read(in_json(answer("u1", {"protocolVersion": version})), "u1"))
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "tasks"),
+    [
+        ({"tools": {}, "tasks": {"requests": {"tools": {"call": {}}}, "cancel": {}}}, True),
+        ({"tasks": {"requests": {"tools": {"call": {"more": 1}}}}}, True),
+        ({"tasks": {"requests": {"tools": {"call": None}}}}, False),
+        ({"tasks": {"requests": {"tools": {"call": "yes"}}}}, False),
+        ({"tasks": {"requests": {"tools": {}}}}, False),
+        ({"tasks": {"requests": ["tools"]}}, False),
+        ({"tasks": {"list": {}}}, False),
+        ({"tasks": True}, False),
+        ({"tools": {}}, False),
+        ("tasks", False),
+        (None, False),
+    ],
+)
+def test_a_server_says_whether_a_question_may_be_a_task(capabilities: object, tasks: bool) -> None:
+    """Only the capability for calls of tools counts."""
+    wire = in_json(answer("u1", {"protocolVersion": "2025-06-18", "capabilities": capabilities}))
+    assert mcp.session_from(read(wire, "u1")) == Session("2025-06-18", tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("execution", "tasks"),
+    [
+        ({"taskSupport": "optional"}, True),
+        ({"taskSupport": "required"}, True),
+        ({"taskSupport": "forbidden"}, False),
+        ({"taskSupport": ["optional"]}, False),
+        ({"taskSupport": {}}, False),
+        ({}, False),
+        ("optional", False),
+        (None, False),
+    ],
+)
+def test_a_tool_says_whether_a_question_may_be_a_task(execution: object, tasks: bool) -> None:
+    """A tool that does not say so, or says something else, is asked without a task."""
+    wire = in_json(answer("u2", {"tools": [tools_entry(execution=execution)]}))
+    assert mcp.tool_from(read(wire, "u2")).tasks is tasks
+
+
 def test_a_session_id_is_kept() -> None:
     """A server that opens a session names it in a header."""
     wire = in_json(answer("u1", {"protocolVersion": "2025-06-18"}), mcp_session_id="s-1")
@@ -401,7 +442,13 @@ SHAPES = st.fixed_dictionaries(
                 | JSON,
                 "isError": st.booleans() | JSON,
                 "protocolVersion": st.just("2025-06-18") | JSON,
-                "tools": st.lists(st.fixed_dictionaries({"name": JSON, "inputSchema": JSON})) | JSON,
+                "capabilities": JSON,
+                "tools": st.lists(
+                    st.fixed_dictionaries(
+                        {"name": JSON, "inputSchema": st.just(SCHEMA) | JSON}, optional={"execution": JSON}
+                    )
+                )
+                | JSON,
             },
         )
         | JSON,

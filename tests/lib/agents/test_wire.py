@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.agents.wire import MAX_BODY, Body, EventStream, read_json, text_of, write_json
+from lib.agents.wire import MAX_BODY, Body, EventStream, at, read_json, text_of, write_json
 
 
 def events(*parts: bytes) -> list[bytes]:
@@ -166,6 +166,16 @@ def test_what_nests_too_deep_to_write_is_refused() -> None:
 def test_json_is_written_in_one_way() -> None:
     """Equal values are equal texts, whatever the order of their keys."""
     assert write_json({"b": 1, "a": "\u00e9"}) == write_json({"a": "\u00e9", "b": 1}) == '{"a":"\\u00e9","b":1}'
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [({"a": {"b": 1}}, 1), ({"a": {}}, None), ({"a": [1]}, None), ({"a": None}, None), ("ab", None), (None, None)],
+    ids=["there", "empty", "a-list", "null", "a-text", "nothing"],
+)
+def test_what_lies_deep_is_found_or_none(value: object, found: object) -> None:
+    """A path through what is no object leads nowhere, and breaks nothing."""
+    assert at(value, "a", "b") == found
 
 
 def test_a_text_can_be_encoded() -> None:

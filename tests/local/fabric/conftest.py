@@ -12,34 +12,53 @@ from tests.clock import Clock
 from tests.local.fabric.callers import (
     ALICES_AGENT,
     DRAFT_AGENT,
+    DRAFT_TASK_AGENT,
     REQUEST_ID,
     SHARED_AGENT,
+    SHARED_TASK_AGENT,
     STREAMING_AGENT,
+    STREAMING_TASK_AGENT,
+    TASK_AGENT,
     THINKING_SECONDS,
     Caller,
+    Thinking,
     claims_of,
+)
+
+AGENTS = (
+    SALES_AGENT,
+    STREAMING_AGENT,
+    SHARED_AGENT,
+    DRAFT_AGENT,
+    ALICES_AGENT,
+    TASK_AGENT,
+    STREAMING_TASK_AGENT,
+    SHARED_TASK_AGENT,
+    DRAFT_TASK_AGENT,
 )
 
 
 @dataclass(frozen=True)
 class Running:
-    """A running Fabric, the clock of its agents, and its address."""
+    """A running Fabric, the clock and the thinking of its agents, and its address."""
 
     fabric: Fabric
     clock: Clock
+    thinking: Thinking
     url: str
 
 
 @pytest.fixture(scope="package")
 def running() -> Iterator[Running]:
     """Fabric with one agent of each kind; one for all tests, because to start it takes longer than a test."""
-    fabric = Fabric(SALES_AGENT, STREAMING_AGENT, SHARED_AGENT, DRAFT_AGENT, ALICES_AGENT)
     clock = Clock()
+    thinking = Thinking(clock)
+    fabric = Fabric(*AGENTS, now=clock)
     app = build(
-        fabric, claims_of=claims_of, delay_seconds=THINKING_SECONDS, sleep=clock.sleep, new_id=lambda: REQUEST_ID
+        fabric, claims_of=claims_of, delay_seconds=THINKING_SECONDS, sleep=thinking.sleep, new_id=lambda: REQUEST_ID
     )
     with Server(app) as server:
-        yield Running(fabric, clock, server.url)
+        yield Running(fabric, clock, thinking, server.url)
 
 
 @pytest.fixture
@@ -50,11 +69,18 @@ def clock(running: Running) -> Clock:
 
 
 @pytest.fixture
+def thinking(running: Running) -> Thinking:
+    """How the agents think, held up by nobody."""
+    return running.thinking
+
+
+@pytest.fixture
 def fabric(running: Running) -> Fabric:
     """Fabric, nothing asked and nothing planned."""
     running.fabric.asked.clear()
     running.fabric.calls.clear()
     running.fabric.faults.clear()
+    running.fabric.task_failures.clear()
     return running.fabric
 
 

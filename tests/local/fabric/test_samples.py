@@ -11,7 +11,17 @@ import pytest
 
 from local.fabric import SALES_AGENT, Agent, Fabric
 from local.fabric import faults as fault
-from tests.local.fabric.callers import DRAFT_AGENT, HEADERS, INITIALIZE, STREAMING_AGENT, question
+from tests.local.fabric.callers import (
+    DRAFT_AGENT,
+    HEADERS,
+    INITIALIZE,
+    STREAMING_AGENT,
+    STREAMING_TASK_AGENT,
+    TASK_AGENT,
+    Thinking,
+    question,
+    task_question,
+)
 from tests.local.fabric.conftest import Running
 
 pytestmark = pytest.mark.stack
@@ -29,6 +39,7 @@ INITIALIZING = call(1, "initialize", INITIALIZE)
 LISTING = call(2, "tools/list", {})
 ASKING = call(3, "tools/call", question("What are the top 3 products by sales?"))
 UNCLEAR = call(3, "tools/call", question("How are we doing?"))
+BEGINNING = call(3, "tools/call", task_question("What are the top 3 products by sales?", ttl=300_000))
 
 EXCHANGES = {
     "initialize.json": (INITIALIZING, SALES_AGENT),
@@ -40,6 +51,11 @@ EXCHANGES = {
     "tools-call.json": (ASKING, SALES_AGENT),
     "tools-call.sse": (ASKING, STREAMING_AGENT),
     "tools-call.unclear": (UNCLEAR, SALES_AGENT),
+    "initialize.tasks": (INITIALIZING, TASK_AGENT),
+    "tools-list.tasks": (LISTING, TASK_AGENT),
+    "tools-call.task.json": (BEGINNING, TASK_AGENT),
+    "tools-call.task.sse": (BEGINNING, STREAMING_TASK_AGENT),
+    "tasks-get.unknown": (call(4, "tasks/get", {"taskId": "resp_never/was"}), TASK_AGENT),
 }
 """What was asked of which agent, by the name of the file that has the answer."""
 
@@ -68,12 +84,27 @@ def compare(name: str, said: bytes) -> None:
     if not sample.exists():
         sample.write_bytes(said)
         pytest.fail(f"{sample.name} was recorded anew: read it, and run the test again")
-    assert undated(said) == undated(sample.read_bytes())
+    assert unmarked(said) == unmarked(sample.read_bytes())
 
 
-def undated(answer: bytes) -> bytes:
-    """An answer without the time at which it was given."""
-    return re.sub(rb"\r\ndate: [^\r]*", b"", answer)
+def unmarked(answer: bytes) -> bytes:
+    """An answer without what no two have in common: when it was given, which task it is about, and the task's times."""
+    undated = re.sub(rb"\r\ndate: [^\r]*", b"", answer)
+    return re.sub(rb'("(?:taskId|createdAt|lastUpdatedAt)":")[^"]*', rb"\1", undated)
+
+
+class Asking:
+    """One question as a task, and what is said about it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        begun = exchange(url, TASK_AGENT, BEGINNING)
+        self._id = json.loads(begun.partition(b"\r\n\r\n")[2])["result"]["task"]["taskId"]
+
+    def compare(self, name: str) -> None:
+        """Holds what is said about the task to a request of the method that `name` begins with against its sample."""
+        method = name.partition(".")[0].replace("-", "/")
+        compare(name, exchange(self._url, TASK_AGENT, call(4, method, {"taskId": self._id})))
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
@@ -88,6 +119,31 @@ def test_a_faulty_sample_is_what_the_emulator_says(running: Running, fabric: Fab
     """And against the failures that come between."""
     fabric.faults.plan("tools/call", FAULTS[name])
     compare(name, exchange(running.url, SALES_AGENT, ASKING))
+
+
+def test_the_samples_of_a_task_are_what_the_emulator_says(running: Running, thinking: Thinking) -> None:
+    """A task while it is worked on, and once it is done."""
+    with thinking.held():
+        task = Asking(running.url)
+        task.compare("tasks-get.working")
+    for name in ("tasks-result.json", "tasks-get.completed", "tasks-cancel.too-late"):
+        task.compare(name)
+
+
+def test_the_samples_of_a_failed_task_are_what_the_emulator_says(running: Running, fabric: Fabric) -> None:
+    """A task that came to nothing has an error in the place of its answer."""
+    fabric.task_failures.append("The run died.")
+    task = Asking(running.url)
+    for name in ("tasks-result.failed", "tasks-get.failed"):
+        task.compare(name)
+
+
+def test_the_samples_of_a_task_given_up_are_what_the_emulator_says(running: Running, thinking: Thinking) -> None:
+    """A task that was cancelled before it came to an end."""
+    with thinking.held():
+        task = Asking(running.url)
+        for name in ("tasks-cancel.json", "tasks-result.cancelled"):
+            task.compare(name)
 
 
 def test_the_tokenless_sample_is_what_the_emulator_says(running: Running) -> None:
