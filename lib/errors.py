@@ -7,6 +7,8 @@ GatewayError                        500 internal_error
 │   ├── NotAcceptable               406 not_acceptable
 │   ├── MethodNotAllowed            405 method_not_allowed
 │   ├── NotFound                    404 not_found
+│   ├── OperationExpired            410 operation_expired
+│   ├── OperationCancelled          410 operation_cancelled
 │   ├── AgentUnknown                404 agent_unknown
 │   └── LoginFailed                 400 login_failed
 ├── Unauthenticated                 401
@@ -137,6 +139,24 @@ class NotFound(InvalidRequest):
     code = "not_found"
     title = "There is nothing here"
     default_detail = "This path does not exist."
+
+
+class OperationExpired(InvalidRequest):
+    """The question was not answered in its time, or its answer is kept no longer."""
+
+    status = 410
+    code = "operation_expired"
+    title = "The operation has expired"
+    default_detail = "The question was not taken up or answered in time, or its answer is no longer kept. Ask again."
+
+
+class OperationCancelled(InvalidRequest):
+    """The question was given up before it was answered."""
+
+    status = 410
+    code = "operation_cancelled"
+    title = "The operation was cancelled"
+    default_detail = "The question was given up before it was answered."
 
 
 class AgentUnknown(InvalidRequest):

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import httpx
 
-from lib.agents import mcp
+from lib.agents import mcp, tasks
 from lib.agents.addresses import AgentAddress
 from lib.agents.answer import Answer, parse_result
 from lib.agents.connection import Connection
@@ -24,7 +24,8 @@ from lib.agents.discovery import NOT_PROCESSED, Discoveries, Discovery
 from lib.agents.failures import AddressUnknown, FabricTokenRejected, ToolUnknown
 from lib.agents.guard import Guard
 from lib.agents.notices import NoNotices, Notices
-from lib.errors import AgentUnavailable, DeadlineExceeded
+from lib.agents.tasks import Task
+from lib.errors import AgentUnavailable, DeadlineExceeded, OperationCancelled
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import RetryBudget, retry
 
@@ -87,35 +88,78 @@ class DataAgent:
         self._guard.refuse(caller)
 
     async def ask[T](
-        self,
-        question: str,
-        token: TokenSource,
-        deadline: Deadline,
-        form: Callable[[Answer], T],
-        caller: str = "",
+        self, question: str, token: TokenSource, deadline: Deadline, form: Callable[[Answer], T], caller: str = ""
     ) -> T:
         """What `form` makes of the agent's answer to `caller`, whom `ready` lets pass.
 
         Raises `UpstreamError`, `AgentAccessDenied`, `StepUpRequired` or what `token` raises.
         """
-        async with _until(deadline):
-            bearer = await token()
-        try:
-            async with self._guard.call(caller), _until(deadline):
-                result = await self._ask_with(bearer, token, question, deadline)
-        finally:
-            if wait := self._guard.cooldown.remaining():
-                await self._notices.tell_cooldown(wait)
-        async with _until(deadline):
-            # a long answer takes a while to read: not on the loop, nor in the threads that others wait for
-            read = partial(_read, result, self._link_hosts, form)
-            return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+
+        async def call(known: Discovery, bearer: str) -> mcp.ToolResult:
+            build = partial(mcp.call_tool, known.session, known.tool, question)
+            return await self._sent(build, mcp.result_from, bearer, deadline)
+
+        result = await self._guarded(partial(self._asked, call, deadline), token, deadline, caller)
+        return await self._formed(result, deadline, form)
+
+    async def grants_tasks(self, token: TokenSource, deadline: Deadline, caller: str = "") -> bool:
+        """Whether the agent goes on with a question by itself, found out where it is not known. Raises likewise."""
+        known = self._discoveries.known or await self._guarded(partial(self._find, deadline), token, deadline, caller)
+        return known.session.tasks and known.tool.tasks
+
+    async def begin[T](  # noqa: PLR0913  # a question, and what it is asked with
+        self,
+        question: str,
+        token: TokenSource,
+        deadline: Deadline,
+        seconds: float,
+        form: Callable[[Answer], T],
+        caller: str = "",
+    ) -> Task | T:
+        """The task that the agent has made of a question, and keeps for so many seconds. Raises likewise.
+
+        No agent has to make one: then it is what `form` makes of its answer.
+        """
+
+        async def call(known: Discovery, bearer: str) -> Task | mcp.ToolResult:
+            build = partial(tasks.call_tool_as_task, known.session, known.tool, question, int(seconds * 1000))
+            return await self._sent(build, tasks.outcome_from, bearer, deadline)
+
+        outcome = await self._guarded(partial(self._asked, call, deadline), token, deadline, caller)
+        return outcome if isinstance(outcome, Task) else await self._formed(outcome, deadline, form)
+
+    async def look[T](
+        self, task_id: str, token: TokenSource, deadline: Deadline, form: Callable[[Answer], T], caller: str = ""
+    ) -> Task | T:
+        """How it stands with a task, or what `form` makes of its answer. Raises `TaskUnknown` too."""
+
+        async def look(bearer: str) -> Task | mcp.ToolResult:
+            session = (await self._find(deadline, bearer)).session
+            build = partial(tasks.get_task, session, task_id)
+            task = await self._connection.exchange(build, tasks.task_from, bearer, deadline)
+            if task.status in {"working", "input_required"}:
+                return task
+            if task.status == "cancelled":
+                raise OperationCancelled
+            build = partial(tasks.task_result, session, task_id)
+            return await self._connection.exchange(build, tasks.result_from, bearer, deadline)
+
+        outcome = await self._guarded(look, token, deadline, caller)
+        return outcome if isinstance(outcome, Task) else await self._formed(outcome, deadline, form)
+
+    async def cancel(self, task_id: str, token: TokenSource, deadline: Deadline, caller: str = "") -> None:
+        """Has the agent give a task up. Raises `TaskUnknown` too, also where the task has ended."""
+
+        async def give_up(bearer: str) -> None:
+            build = partial(tasks.cancel_task, (await self._find(deadline, bearer)).session, task_id)
+            await self._connection.exchange(build, tasks.cancelled, bearer, deadline)
+
+        await self._guarded(give_up, token, deadline, caller)
 
     async def discover(self, token: TokenSource, deadline: Deadline) -> None:
         """Finds out what has to be known before a question, where it is not known. Raises likewise."""
         await self.ready()
-        async with self._guard.call(""), _until(deadline):
-            await self._find(await token(), deadline)
+        await self._guarded(partial(self._find, deadline), token, deadline, "")
 
     async def ping(self) -> None:
         """Passes where Fabric's front door answers, which says 401 without a token: no capacity, no right needed.
@@ -130,35 +174,53 @@ class DataAgent:
             return
         raise AgentUnavailable  # who lets a stranger in is not Fabric
 
-    async def _ask_with(self, bearer: str, token: TokenSource, question: str, deadline: Deadline) -> mcp.ToolResult:
+    async def _guarded[T](
+        self, work: Callable[[str], Awaitable[T]], token: TokenSource, deadline: Deadline, caller: str
+    ) -> T:
+        """What `work` does with a token, and once more with another one where Fabric has refused the first."""
+        async with _until(deadline):
+            bearer = await token()
         try:
-            return await self._ask(question, bearer, deadline)
-        except FabricTokenRejected:
-            return await self._ask(question, await token(rejected=bearer), deadline)
+            async with self._guard.call(caller), _until(deadline):
+                try:
+                    return await work(bearer)
+                except FabricTokenRejected:
+                    return await work(await token(rejected=bearer))
+        finally:
+            if wait := self._guard.cooldown.remaining():
+                await self._notices.tell_cooldown(wait)
 
-    async def _ask(self, question: str, bearer: str, deadline: Deadline) -> mcp.ToolResult:
+    async def _asked[T](self, call: Callable[[Discovery, str], Awaitable[T]], deadline: Deadline, bearer: str) -> T:
         """Discovers and asks; once more where the agent has changed since it was discovered."""
-        known = await self._find(bearer, deadline)
+        known = await self._find(deadline, bearer)
         try:
-            return await self._call(known, question, bearer, deadline)
+            return await call(known, bearer)
         except (ToolUnknown, AddressUnknown):
             self._discoveries.forget(known)
-        return await self._call(await self._find(bearer, deadline), question, bearer, deadline)
+        return await call(await self._find(deadline, bearer), bearer)
 
-    async def _find(self, bearer: str, deadline: Deadline) -> Discovery:
+    async def _find(self, deadline: Deadline, bearer: str) -> Discovery:
         found, is_new = await self._discoveries.find(bearer, deadline)
         if is_new and found.session.id is None:
             await self._notices.tell_discovery(found, DISCOVERY_TTL)
         return found
 
-    async def _call(self, known: Discovery, question: str, bearer: str, deadline: Deadline) -> mcp.ToolResult:
-        call = partial(mcp.call_tool, known.session, known.tool, question)
+    async def _sent[T](
+        self, build: Callable[[str], mcp.Call], read: Callable[[mcp.Reply], T], bearer: str, deadline: Deadline
+    ) -> T:
+        """The reply to a question, which is sent again only where it provably was not processed."""
         return await self._retry(
-            lambda: self._connection.exchange(call, mcp.result_from, bearer, deadline),
+            lambda: self._connection.exchange(build, read, bearer, deadline),
             on=NOT_PROCESSED,
             attempts=QUESTION_ATTEMPTS,
             deadline=deadline,
         )
+
+    async def _formed[T](self, result: mcp.ToolResult, deadline: Deadline, form: Callable[[Answer], T]) -> T:
+        async with _until(deadline):
+            # a long answer takes a while to read: not on the loop, nor in the threads that others wait for
+            read = partial(_read, result, self._link_hosts, form)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
 
 def _read[T](result: mcp.ToolResult, link_hosts: frozenset[str], form: Callable[[Answer], T]) -> T:

@@ -85,6 +85,7 @@ class Board:
             "tool": found.tool.name,
             "argument": found.tool.question_argument,
             "schema_hash": found.tool.schema_hash,
+            "tasks": found.session.tasks and found.tool.tasks,
             "until": self._now() + seconds,
         }
         await self._write("discovery", values)
@@ -141,7 +142,9 @@ class Board:
         )
         if values.get("address") != self._address or protocol not in PROTOCOLS or not (tool and argument):
             return None
-        return Discovery(Session(protocol), Tool(tool, argument, schema_hash)) if "until" in values else None
+        tasks = values.get("tasks") is True
+        found = Discovery(Session(protocol, tasks=tasks), Tool(tool, argument, schema_hash, tasks=tasks))
+        return found if "until" in values else None
 
     def _values(self, key: str) -> Mapping[str, Any]:
         row = self._rows.get(key)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lib.agents.failures import AddressUnknown, FabricTokenRejected
 from lib.answers.cache import AnswerCache, Kept
+from lib.answers.stored import Found
 from lib.errors import (
     AgentPaused,
     AgentUnavailable,
@@ -48,18 +49,23 @@ _WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
 
 @dataclass(frozen=True)
 class Given:
-    """An answer as it is given, as JSON, `age` seconds after it was asked for.
+    """An answer as it is given, `age` seconds after it was asked for.
 
     It was `fetched` for this question, `joined` where another one like it was under way, or `kept`. It stays fresh for
     `fresh_for` seconds more; a kept one that does not is `stale`, and was given since the agent cannot be asked.
     `limits` are the reply's fields that tell how much is left.
     """
 
-    json: bytes = field(repr=False)
+    kept: Kept
     how: str
     age: int
     fresh_for: int
     limits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def json(self) -> bytes:
+        """The answer as JSON."""
+        return self.kept.json
 
     @property
     def stale(self) -> bool:
@@ -128,6 +134,27 @@ class Questions:
         self._count_repeat(wanted)
         return self._given(wanted, "kept", kept)
 
+    async def run(self, wanted: "Wanted", agent: Agent) -> Given:
+        """The answer to a question that was let through before: asked for, or an earlier one as above.
+
+        Raises what `agent` raises.
+        """
+        try:
+            found = await self._look(wanted)
+            await agent.ready()
+            kept = await self._fetched(wanted, found, agent)
+        except _WILL_PASS as fault:
+            return await self._stale(wanted, fault)
+        return self._given(wanted, "fetched", kept)
+
+    async def keep(self, wanted: "Wanted", encoded: "Encoded", asked_at: float, found: Found | None = None) -> Kept:
+        """The answer, which is kept where it may be."""
+        kept = Kept(encoded.json, asked_at)
+        if wanted.fresh_seconds and not encoded.is_clarifying:
+            self._cache.put(wanted.key, kept)
+            await self._stored.write(wanted.key, kept, found or await self._stored.read(wanted.key))
+        return kept
+
     async def forget(self, partition: str, agent: str | None = None) -> None:
         """Drops what is kept of one owner: of that agent, or all."""
         self._cache.forget(partition, agent)
@@ -166,24 +193,30 @@ class Questions:
         self, wanted: "Wanted", valid_after: float, deadline: "Deadline", agent: Agent
     ) -> tuple[str, Kept]:
         """Asks as the leader of all who ask the same here, who alone is charged; the place ends with the call."""
-        found = await self._stored.read(wanted.key) if wanted.fresh_seconds else None
-        if found and found.kept:
-            self._cache.put(wanted.key, found.kept)
-            if kept := self._fresh(wanted, valid_after):
-                return "kept", kept
+        found = await self._look(wanted)
+        if kept := self._fresh(wanted, valid_after):
+            return "kept", kept
         await agent.ready()
         async with self._limiter.place(wanted.payer, deadline.remaining()):
-            asked_at = self._now()
-            try:
-                encoded = await agent.fetch()
-            except _ACCESS_LOST:
-                await self.forget(wanted.key.partition, wanted.key.agent)
-                raise
-        kept = Kept(encoded.json, asked_at)
-        if found and not encoded.is_clarifying:
-            self._cache.put(wanted.key, kept)
-            await self._stored.write(wanted.key, kept, found)
-        return "fetched", kept
+            return "fetched", await self._fetched(wanted, found, agent)
+
+    async def _look(self, wanted: "Wanted") -> Found | None:
+        """What is stored for the question, which is in memory then too; None where nothing is to be kept."""
+        if not wanted.fresh_seconds:
+            return None
+        found = await self._stored.read(wanted.key)
+        if found.kept:
+            self._cache.put(wanted.key, found.kept)
+        return found
+
+    async def _fetched(self, wanted: "Wanted", found: Found | None, agent: Agent) -> Kept:
+        asked_at = self._now()
+        try:
+            encoded = await agent.fetch()
+        except _ACCESS_LOST:
+            await self.forget(wanted.key.partition, wanted.key.agent)
+            raise
+        return await self.keep(wanted, encoded, asked_at, found)
 
     async def _stale(self, wanted: "Wanted", fault: GatewayError) -> Given:
         """The owner's earlier answer; `fault` where there is none, or where it is not certain that they may have it."""
@@ -209,4 +242,4 @@ class Questions:
 
     def _given(self, wanted: "Wanted", how: str, kept: Kept) -> Given:
         age = max(0, int(self._now() - kept.asked_at))
-        return Given(kept.json, how, age, wanted.fresh_seconds - age)
+        return Given(kept, how, age, wanted.fresh_seconds - age)

@@ -45,10 +45,12 @@ class OnBehalfOf:
         self._known: OrderedDict[_Key, tuple[str, float]] = OrderedDict()
         self._flights = SingleFlight[str]()
 
-    async def token_for(self, principal: Principal, scope: str, *, rejected: str | None = None) -> str:
+    async def token_for(
+        self, principal: Principal, scope: str, *, rejected: str | None = None, lasting: float = 0
+    ) -> str:
         """An access token for `scope` in the principal's name: another one where the service has `rejected` the last.
 
-        Raises `UserRequired` too, for an app.
+        One that is known has to be good for `lasting` seconds more. Raises `UserRequired` too, for an app.
         """
         match principal.grant:
             case Assertion() as assertion:
@@ -59,17 +61,22 @@ class OnBehalfOf:
                 fetch = partial(self._renew, session, scope)
             case _:
                 raise UserRequired
-        return await self._token((key, scope), fetch, ends, rejected)
+        return await self._token((key, scope), fetch, ends, rejected, lasting)
 
     async def token_for_app(self, scope: str, *, rejected: str | None = None) -> str:
         """An access token for `scope` in the gateway's own name, likewise."""
         return await self._token((_APP, scope), partial(self._entra.for_app, scope), math.inf, rejected)
 
     async def _token(
-        self, key: _Key, fetch: Callable[[], Coroutine[Any, Any, "Token"]], grant_ends: float, rejected: str | None
+        self,
+        key: _Key,
+        fetch: Callable[[], Coroutine[Any, Any, "Token"]],
+        grant_ends: float,
+        rejected: str | None,
+        lasting: float = 0,
     ) -> str:
         token, good_until = self._known.get(key, ("", 0))
-        if self._now() < good_until and token != rejected:
+        if self._now() + lasting < good_until and token != rejected:
             self._known.move_to_end(key)
             return token
 
