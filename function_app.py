@@ -15,7 +15,7 @@ from typing import Any
 import azure.functions as func
 from werkzeug.datastructures import Headers
 
-from lib.endpoints import agents, health, login, query, session
+from lib.endpoints import agents, conversations, health, login, query, session
 from lib.endpoints import app as web_app
 from lib.endpoints.unmatched import METHODS, not_found
 from lib.gateway import Gateway
@@ -41,6 +41,18 @@ async def agents_list(req: func.HttpRequest, context: func.Context) -> func.Http
 async def app_file(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """The web client."""
     return await _served(req, context, {"GET": web_app.serve_file})
+
+
+@app.route("conversations")
+async def conversations_list(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The caller's conversations."""
+    return await _served(req, context, {"GET": conversations.listed})
+
+
+@app.route("conversations/{id}")
+async def conversations_one(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """One of the caller's conversations."""
+    return await _served(req, context, {"GET": conversations.show, "DELETE": conversations.delete})
 
 
 @app.route("health")

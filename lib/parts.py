@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from lib.agents.data_agent import DataAgent
+    from lib.answers.conversations import Conversations
     from lib.answers.questions import Questions
     from lib.identity.entra import EntraClient
     from lib.identity.flows import Flows
@@ -75,10 +76,8 @@ class Parts:
         telemetry.configure_logging(settings.log_level)
         for agent in settings.agents.values():
             if agent.address.translated:
-                _log.warning(
-                    "an agent's address has an older form: set the one used here",
-                    extra={"agent": agent.name, "address": agent.address.url},
-                )
+                facts = {"agent": agent.name, "address": agent.address.url}
+                _log.warning("an agent's address has an older form: set the one used here", extra=facts)
         return settings
 
     @property
@@ -198,6 +197,13 @@ class Parts:
         return Questions(cache, repeats, self.limiter, self.revocations, self.row_keys, now=self.tables.clock.now)
 
     @cached_property
+    def conversations(self) -> "Conversations":
+        """What was said before, of each person."""
+        from lib.answers.conversations import Conversations
+
+        return Conversations(self.tables, self.sealer, self.row_keys, now=self.tables.clock.now)
+
+    @cached_property
     def flows(self) -> "Flows":
         """Sign-ins under way."""
         from lib.identity.flows import Flows
@@ -265,13 +271,12 @@ class Parts:
         """The way to each agent, by name."""
         from lib.agents.data_agent import DataAgent
 
-        hosts = self.settings.link_hosts
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="answers")
         return {
             name: DataAgent(
                 agent.address,
                 self.http,
-                link_hosts=hosts,
+                link_hosts=self.settings.link_hosts,
                 readers=readers,
                 charge=self._charge_app if agent.identity == "app" else None,
             )

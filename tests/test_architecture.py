@@ -56,9 +56,10 @@ BELOW: dict[str, set[str]] = {
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 
 PARTS = {
-    "AgentRegistry", "AnswerCache", "AsyncClient", "ClientCredential", "DataAgent", "EntraClient", "Flows", "KeyRing",
-    "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys", "SafeShare",
-    "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables", "TokenValidator",
+    "AgentRegistry", "AnswerCache", "AsyncClient", "ClientCredential", "Conversations", "DataAgent", "EntraClient",
+    "Flows", "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness",
+    "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables",
+    "TokenValidator",
 }  # fmt: skip
 """What is made once."""
 
