@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lib.traffic.deadline import Deadline
     from lib.web.request import Request
 
-SWEPT_TABLES = ("sessions", "sids", "flows", "principals", "conversations")
+SWEPT_TABLES = ("sessions", "sids", "flows", "principals", "conversations", "idempotency")
 SWEEP_SECONDS = 60
 
 _log = logging.getLogger(__name__)

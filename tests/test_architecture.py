@@ -57,7 +57,7 @@ BELOW: dict[str, set[str]] = {
 
 PARTS = {
     "AgentRegistry", "AnswerCache", "AsyncClient", "ClientCredential", "Conversations", "DataAgent", "EntraClient",
-    "Flows", "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness",
+    "Flows", "Idempotency", "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness",
     "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables",
     "TokenValidator",
 }  # fmt: skip
