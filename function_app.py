@@ -9,19 +9,23 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from http.cookies import SimpleCookie
 from typing import Any
 
 import azure.functions as func
 from werkzeug.datastructures import Headers
 
-from lib.endpoints import agents, health, login, query, session
+from lib import triggers
+from lib.endpoints import agents, conversations, health, login, operations, query, session
 from lib.endpoints import app as web_app
 from lib.endpoints.unmatched import METHODS, not_found
 from lib.gateway import Gateway
 from lib.web.request import Request
 from lib.web.response import Response
 from lib.web.serve import Handler, serve
+
+QUEUE = "questions"
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 gateway = Gateway(os.environ)
@@ -41,6 +45,18 @@ async def agents_list(req: func.HttpRequest, context: func.Context) -> func.Http
 async def app_file(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """The web client."""
     return await _served(req, context, {"GET": web_app.serve_file})
+
+
+@app.route("conversations")
+async def conversations_list(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The caller's conversations."""
+    return await _served(req, context, {"GET": conversations.listed})
+
+
+@app.route("conversations/{id}")
+async def conversations_one(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """One of the caller's conversations."""
+    return await _served(req, context, {"GET": conversations.show, "DELETE": conversations.delete})
 
 
 @app.route("health")
@@ -85,6 +101,24 @@ async def query_ask(req: func.HttpRequest, context: func.Context) -> func.HttpRe
     return await _served(req, context, {"POST": query.ask})
 
 
+@app.route("query/{id}")
+async def query_operation(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """What became of a question that was accepted."""
+    return await _served(req, context, {"GET": operations.show, "DELETE": operations.cancel})
+
+
+@app.route("query/{id}/events")
+async def query_operation_events(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The same as events, for a browser's `EventSource`."""
+    return await _served(req, context, {"GET": operations.events})
+
+
+@app.queue_trigger(arg_name="message", queue_name=QUEUE, connection="STATE_STORAGE")
+async def run_question(message: func.QueueMessage) -> None:
+    """Asks a question that a request has left for later."""
+    await triggers.run("run_question", partial(gateway.run_message, message.get_body()))
+
+
 @app.route("session")
 async def session_show(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Who the caller is."""
@@ -100,7 +134,7 @@ async def sessions_revoke(req: func.HttpRequest, context: func.Context) -> func.
 @app.timer_trigger(schedule="0 */15 * * * *", arg_name="timer", use_monitor=True)
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001  # the host passes it by name
     """Removes expired rows from Table Storage every 15 minutes."""
-    await gateway.sweep()
+    await triggers.run("sweep", gateway.sweep)
 
 
 @app.route("{*path}")

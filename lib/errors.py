@@ -10,7 +10,9 @@ GatewayError                        500 internal_error
 │   ├── OperationExpired            410 operation_expired
 │   ├── OperationCancelled          410 operation_cancelled
 │   ├── AgentUnknown                404 agent_unknown
-│   └── LoginFailed                 400 login_failed
+│   ├── LoginFailed                 400 login_failed
+│   └── IdempotencyConflict         422 idempotency_conflict
+│       └── IdempotencyInProgress   409 idempotency_conflict
 ├── Unauthenticated                 401
 │   ├── TokenMissing                    token_missing
 │   ├── TokenInvalid                    token_invalid
@@ -34,6 +36,7 @@ GatewayError                        500 internal_error
 ├── UpstreamError                   502
 │   ├── AgentFailed                     agent_failed
 │   ├── AgentNotPublished               agent_not_published
+│   ├── OutcomeUnknown                  outcome_unknown
 │   ├── AgentUnavailable            503 agent_unavailable
 │   │   └── AgentBusy                   agent_unavailable
 │   ├── AgentPaused                 503 circuit_open
@@ -46,7 +49,7 @@ GatewayError                        500 internal_error
     │   └── ReducedCapacity             state_unavailable
     └── NotReady                        not_ready
 
-A class below another with the same code differs in the registered problem type alone.
+A class below another with the same code differs in the registered problem type alone, or in the status.
 A `detail` is written here, for the caller: it never holds a library's text, a token, a claim or a question.
 The cause travels by `raise … from`, and is logged once, at the boundary (`lib.web.serve`).
 """
@@ -67,6 +70,8 @@ class GatewayError(Exception):
     default_detail: ClassVar[str] = "Something went wrong here. Quote the trace id when you report it."
     registered_type: ClassVar[str] = ""
     """The problem type of IANA's registry that says the same, where there is one."""
+    own: ClassVar[tuple[str, ...]] = ()
+    """The names of further attributes that the reply is made of."""
 
     def __init__(
         self, detail: str | None = None, *, retry_after: int | None = None, members: Mapping[str, Any] | None = None
@@ -126,6 +131,7 @@ class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
     title = "The method is not allowed"
     default_detail = "This path does not know that method; `Allow` lists those it knows."
+    own = ("allowed",)
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         super().__init__()
@@ -175,6 +181,25 @@ class LoginFailed(InvalidRequest):
     code = "login_failed"
     title = "The sign-in failed"
     default_detail = "The sign-in was declined, took too long or was begun in another browser. Begin it again."
+
+
+class IdempotencyConflict(InvalidRequest):
+    """The idempotency key came with another request before.
+
+    The statuses are those of draft-ietf-httpapi-idempotency-key-header, section 2.7.
+    """
+
+    status = 422
+    code = "idempotency_conflict"
+    title = "The idempotency key is taken"
+    default_detail = "This `Idempotency-Key` belongs to an earlier request with another content. Use a new one."
+
+
+class IdempotencyInProgress(IdempotencyConflict):
+    """The request that the idempotency key came with first is still under way."""
+
+    status = 409
+    default_detail = "The first request with this `Idempotency-Key` is still under way. Repeat it after `Retry-After`."
 
 
 class Unauthenticated(GatewayError):
@@ -238,6 +263,7 @@ class StepUpRequired(Unauthenticated):
     code = "step_up_required"
     title = "The sign-in must be stronger"
     default_detail = "Sign in again with the claims of the challenge in `WWW-Authenticate`."
+    own = ("claims", "login_url")
 
     def __init__(self, claims: str, *, login_url: str = "") -> None:
         super().__init__(
@@ -275,6 +301,7 @@ class InsufficientScope(Forbidden):
     code = "insufficient_scope"
     title = "The token does not allow this"
     default_detail = "The token lacks what this gateway asks for; `WWW-Authenticate` names it."
+    own = ("scope",)
 
     def __init__(self, scope: str) -> None:
         super().__init__()
@@ -365,6 +392,17 @@ class AgentNotPublished(UpstreamError):
     code = "agent_not_published"
     title = "The data agent is not published"
     default_detail = "The data agent has no published version. Its owner has to publish it in Fabric."
+
+
+class OutcomeUnknown(UpstreamError):
+    """The agent was asked, and nobody has written down what became of it: it is not asked again by itself."""
+
+    code = "outcome_unknown"
+    title = "The outcome is not known"
+    default_detail = (
+        "It is not known whether the agent answered; the gateway does not ask it again by itself. To do so, "
+        "send the question as a new one."
+    )
 
 
 class AgentUnavailable(UpstreamError):

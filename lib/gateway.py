@@ -2,31 +2,34 @@
 
 import logging
 import math
-from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
-from lib.agent_settings import AgentSettings
+from lib.asking import Asking
 from lib.errors import GatewayError, NotFound, SessionForged, TokenInvalid, TooManyFailures
-from lib.question_parts import QuestionParts
 from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
-    from lib.agents.data_agent import TokenSource
-    from lib.agents.question import Question
-    from lib.answers.questions import Given
     from lib.identity.graph import Profile
     from lib.identity.principal import Principal
-    from lib.traffic.deadline import Deadline
     from lib.web.request import Request
 
-SWEPT_TABLES = ("sessions", "sids", "flows", "principals", "answers", "agents")
+SWEPT_TABLES = (
+    "sessions",
+    "sids",
+    "flows",
+    "principals",
+    "answers",
+    "agents",
+    "operations",
+    "conversations",
+    "idempotency",
+)
 SWEEP_SECONDS = 60
 
 _log = logging.getLogger(__name__)
 
 
-class Gateway(QuestionParts):
+class Gateway(Asking):
     """The gateway that `environ` describes."""
 
     def require_sessions(self) -> None:
@@ -54,38 +57,6 @@ class Gateway(QuestionParts):
             if wait := self.failures.hit(client_address(request, self.settings.front_door_id)):
                 raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000)) from fault
             raise
-
-    async def ask(
-        self,
-        principal: "Principal",
-        agent: AgentSettings,
-        question: "Question",
-        deadline: "Deadline",
-        *,
-        anew: bool = False,
-    ) -> "Given":
-        """The agent's answer, asked under the person's own Fabric token, or the app's where the agent is for that.
-
-        One that was kept is not given to who wants it `anew`.
-        """
-        from lib.agents.transcript import compose
-        from lib.answers.encoding import encode
-        from lib.answers.questions import Agent
-        from lib.answers.wanted import wanted
-        from lib.identity.step_up import step_up_by_sign_in
-
-        want = await wanted(self.row_keys, principal, agent, question, self.own_identity, anew=anew)
-        text, peer = compose(question.text, question.history), self.data_agents[agent.name]
-        fetch = partial(peer.ask, text, self._fabric_token(principal, agent), deadline, encode, want.caller)
-        challenges = step_up_by_sign_in(principal, self.settings.public_base_url)
-        async with challenges if agent.identity == "user" else nullcontext():  # nobody can sign in for the app
-            return await self.questions.ask(want, deadline, Agent(partial(peer.ready, want.caller), fetch))
-
-    def _fabric_token(self, principal: "Principal", agent: AgentSettings) -> "TokenSource":
-        scope = self.settings.fabric_scope
-        if agent.identity == "app":
-            return partial(self.on_behalf_of.token_for_app, scope)
-        return partial(self.on_behalf_of.token_for, principal, scope)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""

@@ -64,10 +64,8 @@ class Parts:
         telemetry.configure_logging(settings.log_level)
         for agent in settings.agents.values():
             if agent.address.translated:
-                _log.warning(
-                    "an agent's address has an older form: set the one used here",
-                    extra={"agent": agent.name, "address": agent.address.url},
-                )
+                facts = {"agent": agent.name, "address": agent.address.url}
+                _log.warning("an agent's address has an older form: set the one used here", extra=facts)
         return settings
 
     @property

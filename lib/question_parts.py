@@ -1,11 +1,13 @@
 """The parts that a question goes through: limits, kept answers and agents, each made on first use as in `lib.parts`."""
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from lib.agents.registry import AgentRegistry
+from lib.errors import NotFound, StateUnavailable
 from lib.limits.usage import Limits
 from lib.parts import Parts, http_client
 from lib.readiness import Readiness
@@ -15,11 +17,19 @@ if TYPE_CHECKING:
     import httpx
 
     from lib.agents.data_agent import DataAgent
-    from lib.answers.questions import Questions
+    from lib.answers.by_queue import ByQueue
+    from lib.answers.by_task import ByTask
+    from lib.answers.conversations import Conversations
+    from lib.answers.idempotency import Idempotency
+    from lib.answers.operations import Operations
+    from lib.answers.questions import Given, Questions
+    from lib.answers.work import Work
     from lib.limits.limiter import Limiter
 
 READERS = 2
 APP_CALLS_AT_ONCE = 10
+_log = logging.getLogger(__name__)
+
 REPEATS, REPEATS_AT_ONCE = 60, 300
 """So many kept answers count as one question: they cost an instance a moment, and Fabric nothing."""
 
@@ -98,6 +108,69 @@ class QuestionParts(Parts):
             )
             for name, agent in settings.agents.items()
         }
+
+    @cached_property
+    def conversations(self) -> "Conversations":
+        """What was said before, of each person."""
+        from lib.answers.conversations import Conversations
+
+        return Conversations(self.tables, self.sealer, self.row_keys, now=self.tables.clock.now)
+
+    @cached_property
+    def idempotency(self) -> "Idempotency":
+        """Requests that count once however often they come."""
+        from lib.answers.idempotency import Idempotency
+
+        return Idempotency(self.tables, self.sealer, self.row_keys, now=self.tables.clock.now)
+
+    @cached_property
+    def operations(self) -> "Operations":
+        """Questions that outlive their requests."""
+        from lib.answers.operations import Operations
+
+        return Operations(self.tables, self.sealer, now=self.tables.clock.now)
+
+    @cached_property
+    def by_queue(self) -> "ByQueue":
+        """Operations that a runner of ours asks."""
+        from lib.answers.by_queue import QUEUE, ByQueue
+        from lib.identity.credentials import azure_credential
+        from lib.storage.queues import Queue
+
+        state = self.settings.state_storage
+        credential = (
+            None if state.connection_string else azure_credential(self.settings, state.managed_identity_client_id)
+        )
+        return ByQueue(
+            self.operations,
+            Queue(state, QUEUE, credential),
+            self.questions,
+            self.limiter,
+            lambda: self.data_agents,
+            partial(self.on_behalf_of.token_for_app, self.settings.fabric_scope),
+            self.note,
+            seconds=self.settings.query_deadline_seconds,
+            now=self.tables.clock.now,
+        )
+
+    @cached_property
+    def by_task(self) -> "ByTask":
+        """Operations that the agent itself goes on with."""
+        from lib.answers.by_task import ByTask
+
+        return ByTask(self.operations, self.questions, self.limiter, self.note, now=self.tables.clock.now)
+
+    async def note(self, work: "Work", given: "Given") -> None:
+        """Puts an answer into the conversation it belongs to; where that fails the answer is there all the same."""
+        from lib.answers.encoding import decode
+
+        if not work.conversation:
+            return
+        try:
+            conversation = await self.conversations.find_in(work.wanted.payer, work.conversation)
+            await self.conversations.append(conversation, work.question, decode(given.json).text)
+        except (NotFound, StateUnavailable) as fault:
+            _log.warning("an answer could not be noted", extra={"fault": type(fault).__name__})
 
     @property
     def own_identity(self) -> tuple[str, str]:

@@ -46,9 +46,10 @@ BELOW: dict[str, set[str]] = {
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 
 PARTS = {
-    "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ClientCredential", "DataAgent", "EntraClient", "Flows",
-    "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys",
-    "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator",
+    "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ByQueue", "ByTask", "ClientCredential", "Conversations",
+    "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf",
+    "Operations", "Questions", "Queue", "Readiness", "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions",
+    "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator",
 }  # fmt: skip
 """What is made once."""
 

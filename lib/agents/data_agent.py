@@ -80,12 +80,14 @@ class DataAgent:
 
     async def ready(self, caller: str = "") -> None:
         """Raises what a question of `caller` would meet here without being sent: `CapacityExceeded`, `AgentPaused`."""
-        notice = await self._notices.read()
-        if notice.cooldown_seconds > 0:
-            self._guard.cooldown.hold(notice.cooldown_seconds)
-        if notice.discovery:
-            self._discoveries.adopt(notice.discovery, notice.discovery_seconds)
+        await self._learn()
         self._guard.refuse(caller)
+
+    async def is_known_to_grant_tasks(self) -> bool:
+        """Whether it is known, here or elsewhere, that the agent goes on with a question by itself; asks nobody."""
+        await self._learn()
+        found = self._discoveries.known
+        return found is not None and found.session.tasks and found.tool.tasks
 
     async def ask[T](
         self, question: str, token: TokenSource, deadline: Deadline, form: Callable[[Answer], T], caller: str = ""
@@ -104,10 +106,12 @@ class DataAgent:
 
     async def grants_tasks(self, token: TokenSource, deadline: Deadline, caller: str = "") -> bool:
         """Whether the agent goes on with a question by itself, found out where it is not known. Raises likewise."""
-        known = self._discoveries.known or await self._guarded(partial(self._find, deadline), token, deadline, caller)
-        return known.session.tasks and known.tool.tasks
+        found = self._discoveries.known
+        if found is None:
+            found = await self._guarded(partial(self._find, deadline), token, deadline, caller)
+        return found.session.tasks and found.tool.tasks
 
-    async def begin[T](  # noqa: PLR0913  # a question, and what it is asked with
+    async def begin[T](  # a question, and what it is asked with
         self,
         question: str,
         token: TokenSource,
@@ -173,6 +177,13 @@ class DataAgent:
         except FabricTokenRejected:
             return
         raise AgentUnavailable  # who lets a stranger in is not Fabric
+
+    async def _learn(self) -> None:
+        notice = await self._notices.read()
+        if notice.cooldown_seconds > 0:
+            self._guard.cooldown.hold(notice.cooldown_seconds)
+        if notice.discovery:
+            self._discoveries.adopt(notice.discovery, notice.discovery_seconds)
 
     async def _guarded[T](
         self, work: Callable[[str], Awaitable[T]], token: TokenSource, deadline: Deadline, caller: str

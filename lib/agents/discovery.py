@@ -16,7 +16,7 @@ from typing import Protocol
 from lib.agents import mcp
 from lib.agents.connection import Connection
 from lib.agents.failures import ServerFault, Throttled, Unreached
-from lib.errors import AgentUnavailable, DeadlineExceeded
+from lib.errors import DeadlineExceeded
 from lib.traffic.deadline import Deadline
 
 SECONDS = 15.0
@@ -85,13 +85,13 @@ class Discoveries:
             if self.known:
                 return self.known, False
             if self._failed_at >= waiting_since:  # what the one before has waited for in vain is not waited for again
-                raise AgentUnavailable
+                raise Unreached
             try:
                 async with asyncio.timeout(SECONDS):
                     return await self._found(bearer, deadline), True
             except TimeoutError as fault:
                 self._failed_at = self._now()
-                raise AgentUnavailable from fault
+                raise Unreached from fault
             except (DeadlineExceeded, Unreached, ServerFault):
                 self._failed_at = self._now()
                 raise

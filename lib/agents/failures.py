@@ -14,13 +14,20 @@ from typing import Any
 from lib.agents.wire import read_json, write_json
 from lib.errors import (
     AgentAccessDenied,
+    AgentBusy,
     AgentFailed,
     AgentNotPublished,
+    AgentPaused,
     AgentUnavailable,
     CapacityExceeded,
     DeadlineExceeded,
+    Forbidden,
     GatewayError,
+    InvalidRequest,
     StepUpRequired,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
     UpstreamError,
 )
 
@@ -70,6 +77,23 @@ class Blocked(Throttled):
     https://learn.microsoft.com/rest/api/fabric/articles/throttling
     """
 
+
+NOT_PROCESSED = (
+    Unauthenticated,
+    Forbidden,
+    InvalidRequest,
+    TooManyRequests,
+    Unavailable,
+    AgentNotPublished,
+    AgentPaused,
+    AgentBusy,
+    CapacityExceeded,
+    FabricTokenRejected,
+    AddressUnknown,
+    ToolUnknown,
+    Unreached,
+)
+"""What a question met that the agent has not worked on: whoever asked may ask again, and nothing was paid for."""
 
 _SAID: Mapping[str, type[UpstreamError]] = {  # how a code or a message begins
     "stage configuration not found": AgentNotPublished,

@@ -1,1 +1,1 @@
-"""What happens to answers and rows after the request that made them."""
+"""What is done with questions, answers and rows before and after the agent is asked."""

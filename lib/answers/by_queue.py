@@ -19,7 +19,7 @@ from lib.answers.encoding import encode
 from lib.answers.operation import PICK_UP_SECONDS, SEND_AGAIN_SECONDS, Operation
 from lib.answers.operations import FINISH_SECONDS
 from lib.answers.questions import Agent
-from lib.answers.work import Work, read_work
+from lib.answers.work import Note, Work
 from lib.errors import GatewayError, StateUnavailable
 from lib.storage.rows import Conflict
 from lib.traffic.deadline import Deadline
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 class ByQueue:
     """Accepts questions, sends messages about them, and runs those that arrive."""
 
-    def __init__(  # noqa: PLR0913  # the parts it is made of
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts it is made of
         self,
         operations: "Operations",
         queue: "Queue",
@@ -50,24 +50,28 @@ class ByQueue:
         limiter: "Limiter",
         agents: "Callable[[], Mapping[str, DataAgent]]",
         app_token: "TokenSource",
+        note: Note,
         *,
         seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`app_token` is for agents that are asked as the gateway; a question may take `seconds`."""
+        """`app_token` is for agents that are asked as the gateway; a question may take `seconds`.
+
+        `note` is told of each answer, for the conversation it belongs to.
+        """
         self._operations = operations
         self._queue = queue
         self._questions = questions
         self._limiter = limiter
         self._agents = agents
         self._app_token = app_token
+        self._note = note
         self._seconds = seconds
         self._now = now
 
     async def begin(self, operation_id: str, work: Work) -> Operation:
         """A new operation, on its way to a runner. Raises `StateUnavailable`, and then there is none."""
-        wanted = work.wanted
-        operation = await self._operations.accept(wanted.payer, operation_id, wanted.key.agent, work.written())
+        operation = await self._operations.accept(operation_id, work)
         try:
             await self._send(operation)
         except StateUnavailable:
@@ -95,7 +99,7 @@ class ByQueue:
         operation = await self._operations.read(partition, operation_id) if partition else None
         if operation is None or (await self._operations.settle(operation)).state != "accepted":
             return
-        work = read_work(await self._operations.work(operation))
+        work = await self._operations.work(operation)
         asked = await self._claim(operation)
         if asked is None:
             return
@@ -125,11 +129,9 @@ class ByQueue:
             given = await self._questions.run(work.wanted, Agent(partial(agent.ready, caller), fetch))
         except GatewayError as fault:
             await self._operations.failed(operation, fault)
-        except Exception:
-            _log.exception("an operation failed unexpectedly")
-            await self._operations.failed(operation, GatewayError())
         else:
             await self._operations.done(operation, given)
+            await self._note(work, given)
 
     def _token(self, work: Work) -> "TokenSource":
         if not work.token:

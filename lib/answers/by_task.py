@@ -11,18 +11,9 @@ from typing import TYPE_CHECKING
 from lib.agents.failures import TaskUnknown
 from lib.answers.encoding import Encoded, encode
 from lib.answers.operation import Operation
-from lib.answers.questions import Given
-from lib.answers.work import Work, read_work
-from lib.errors import (
-    AgentFailed,
-    AgentPaused,
-    AgentUnavailable,
-    CapacityExceeded,
-    DeadlineExceeded,
-    Forbidden,
-    GatewayError,
-    OperationCancelled,
-)
+from lib.answers.questions import WILL_PASS, Given
+from lib.answers.work import Note, Work
+from lib.errors import AgentFailed, Forbidden, GatewayError, OperationCancelled
 from lib.storage.rows import Conflict
 from lib.traffic.deadline import Deadline
 
@@ -38,8 +29,6 @@ BEGIN_SECONDS = 60
 LOOK_SECONDS = 15
 FIRST_LEASE_SECONDS, LONGEST_LEASE_SECONDS = 5, 15
 
-_WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
-
 
 class ByTask:
     """Begins tasks, looks after them and gives them up."""
@@ -49,12 +38,14 @@ class ByTask:
         operations: "Operations",
         questions: "Questions",
         limiter: "Limiter",
+        note: Note,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._operations = operations
         self._questions = questions
         self._limiter = limiter
+        self._note = note
         self._now = now
 
     async def begin(self, operation_id: str, work: Work, agent: "DataAgent", token: "TokenSource") -> Operation:
@@ -63,7 +54,7 @@ class ByTask:
         Raises what asking raises, and then the operation has failed.
         """
         wanted = work.wanted
-        operation = await self._operations.ask(wanted.payer, operation_id, wanted.key.agent, 2 * BEGIN_SECONDS)
+        operation = await self._operations.ask(operation_id, work, 2 * BEGIN_SECONDS)
         asked_at, deadline = self._now(), Deadline.after(BEGIN_SECONDS)
         try:
             outcome = await agent.begin(work.text, token, deadline, TASK_SECONDS, encode, wanted.caller)
@@ -71,9 +62,9 @@ class ByTask:
             await self._end(operation, wanted.payer, fault)
             raise
         if isinstance(outcome, Encoded):
-            return await self._done(operation, Work(wanted), outcome, asked_at)
+            return await self._done(operation, work, outcome, asked_at)
         wish = FIRST_LEASE_SECONDS if outcome.poll_seconds is None else outcome.poll_seconds
-        return await self._operations.run(operation, Work(wanted).written(), outcome.id, TASK_SECONDS, wish)
+        return await self._operations.run(operation, work.for_looking(), outcome.id, TASK_SECONDS, wish)
 
     async def look(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
         """The operation as the agent says it stands, asked by one reader at a time; else as it is kept.
@@ -90,18 +81,22 @@ class ByTask:
             return await self._operations.read(operation.partition, operation.id) or operation
         if operation.state == "cancelling":
             return await self._give_up(operation, agent, token)
-        work = read_work(await self._operations.work(operation))
+        return await self._seen(operation, agent, token)
+
+    async def _seen(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
+        work = await self._operations.work(operation)
+        deadline, caller = Deadline.after(LOOK_SECONDS), work.wanted.caller
         try:
-            outcome = await agent.look(operation.task, token, Deadline.after(LOOK_SECONDS), encode, work.wanted.caller)
+            outcome = await agent.look(operation.task, token, deadline, encode, caller)
         except TaskUnknown:
             return await self._operations.end(operation, "expired")
-        except _WILL_PASS:
+        except WILL_PASS:
             return operation
         except (AgentFailed, Forbidden, OperationCancelled) as fault:
             return await self._end(operation, work.wanted.payer, fault)
-        if isinstance(outcome, Encoded):
-            return await self._done(operation, work, outcome, operation.created)
-        return operation
+        if not isinstance(outcome, Encoded):
+            return operation
+        return await self._done(operation, work, outcome, operation.created)
 
     async def cancel(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
         """The operation given up, or about to be where the agent cannot be told at once. Raises `Conflict`."""
@@ -110,10 +105,10 @@ class ByTask:
         return await self._give_up(operation, agent, token)
 
     async def _give_up(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
-        work = read_work(await self._operations.work(operation))
+        work = await self._operations.work(operation)
         try:
             await agent.cancel(operation.task, token, Deadline.after(LOOK_SECONDS), work.wanted.caller)
-        except _WILL_PASS:
+        except WILL_PASS:
             return operation
         except (AgentFailed, Forbidden):  # there is nothing left to give up, or nobody who may
             pass
@@ -123,8 +118,10 @@ class ByTask:
 
     async def _done(self, operation: Operation, work: Work, encoded: Encoded, asked_at: float) -> Operation:
         kept = await self._questions.keep(work.wanted, encoded, asked_at)
-        ended = await self._operations.done(operation, Given(kept, "fetched", 0, work.wanted.fresh_seconds))
+        given = Given(kept, "fetched", 0, work.wanted.fresh_seconds)
+        ended = await self._operations.done(operation, given)
         await self._limiter.release(work.wanted.payer, operation.id)
+        await self._note(work, given)
         return ended
 
     async def _end(self, operation: Operation, payer: str, fault: GatewayError) -> Operation:

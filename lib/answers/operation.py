@@ -9,9 +9,10 @@ change. A question is asked once: whoever brings it to `asked` asks it, and nobo
 what became of it then, it has failed with `outcome_unknown`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lib.storage.rows import Row
 
@@ -41,7 +42,8 @@ class Operation:
 
     `deadline` is when the state it is in has to be over: of `accepted` being picked up, of the others the answer.
     `sent` is when its message was sent last, `failure` a problem as `lib.answers.failures_kept` keeps it, `task` the
-    agent's own name for the question, which may be looked at again from `look_at` on.
+    agent's own name for the question, which may be looked at again from `look_at` on, `conversation` what the answer is
+    noted in.
     """
 
     id: str
@@ -54,11 +56,18 @@ class Operation:
     failure: str = field(default="", repr=False)
     task: str = field(default="", repr=False)
     look_at: float = 0
+    conversation: str = ""
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen."""
         return self.state in FINAL
+
+    @property
+    def failed_with(self) -> Mapping[str, Any]:
+        """The problem, as `lib.answers.failures_kept` has it."""
+        kept: Mapping[str, Any] = json.loads(self.failure)
+        return kept
 
     @property
     def partition(self) -> str:

@@ -11,13 +11,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lib.answers.cache import Kept
 from lib.answers.encoding import pack, unpack
-from lib.answers.failures_kept import kept_failure
+from lib.answers.failures_kept import to_json
 from lib.answers.operation import MOVES, PICK_UP_SECONDS, Operation, State, overdue
 from lib.answers.questions import Given
+from lib.answers.work import Work, read_work
 from lib.errors import GatewayError, OutcomeUnknown, StateUnavailable
 from lib.storage.rows import Conflict, Row
 
@@ -53,30 +54,30 @@ class Operations:
         self._sleep = sleep
         self.new_id = new_id
 
-    async def accept(self, partition: str, operation_id: str, agent: str, work: bytes) -> Operation:
-        """A new operation for a runner to pick up; `work` is what it needs for that. Raises `StateUnavailable`."""
-        sealed = await self._sealer.seal(work, TABLE, partition, operation_id)
+    async def accept(self, operation_id: str, work: Work) -> Operation:
+        """A new operation for a runner to pick up, who needs the `work`. Raises `StateUnavailable`."""
+        sealed = await self._sealer.seal(work.written(), TABLE, work.wanted.payer, operation_id)
         values = {"state": "accepted", "sealed": sealed, "sent": self._now()}
-        return await self._insert(partition, operation_id, agent, PICK_UP_SECONDS, values)
+        return await self._insert(operation_id, work, PICK_UP_SECONDS, values)
 
-    async def ask(self, partition: str, operation_id: str, agent: str, seconds: float) -> Operation:
+    async def ask(self, operation_id: str, work: Work, seconds: float) -> Operation:
         """A new operation that is asked at once, and has so many seconds for it. Raises `StateUnavailable`."""
-        return await self._insert(partition, operation_id, agent, seconds, {"state": "asked"})
+        return await self._insert(operation_id, work, seconds, {"state": "asked"})
 
     async def read(self, partition: str, operation_id: str) -> Operation | None:
         """How it stands; None where there is none of that name in the partition."""
         row = await self._tables.read(TABLE, partition, operation_id)
         return None if row is None or "state" not in row.values else _operation(row)
 
-    async def work(self, operation: Operation) -> bytes:
-        """What a runner needs. Raises `Unsealable` where that is not what was accepted."""
+    async def work(self, operation: Operation) -> Work:
+        """What a runner, or whoever looks, needs. Raises `Unsealable` where that is not what was put there."""
         sealed = operation.row.values.get("sealed", b"")
-        return await self._sealer.open(sealed, TABLE, operation.partition, operation.id)
+        return read_work(await self._sealer.open(sealed, TABLE, operation.partition, operation.id))
 
     async def run(self, operation: Operation, work: bytes, task: str, seconds: float, look_after: float) -> Operation:
         """The operation as a task of the agent's, which keeps it for so many seconds; `work` is for whoever looks."""
         now = self._now()
-        sealed = await self._sealer.seal(work, TABLE, operation.partition, operation.id)
+        sealed = await self._sealer.seal(work.written(), TABLE, operation.partition, operation.id)
         return await self.move(
             operation, "running", task=task, sealed=sealed, deadline=now + seconds, look_at=now + look_after
         )
@@ -138,28 +139,22 @@ class Operations:
         age = int(self._now() - kept.asked_at) if stale else 0
         return Given(kept, "kept" if stale else "fetched", age, -age)
 
-    async def _insert(
-        self, partition: str, operation_id: str, agent: str, seconds: float, values: dict[str, Any]
-    ) -> Operation:
+    async def _insert(self, operation_id: str, work: Work, seconds: float, values: "dict[str, Value]") -> Operation:
         now = self._now()
-        row = await self._tables.insert(
-            TABLE,
-            partition,
-            operation_id,
-            {
-                "agent": agent,
-                "created": now,
-                "deadline": now + seconds,
-                "expires": int(now) + TOMBSTONE_SECONDS,
-                **values,
-            },
-        )
-        return _operation(row)
+        values = {
+            "agent": work.wanted.key.agent,
+            "conversation": work.conversation,
+            "created": now,
+            "deadline": now + seconds,
+            "expires": int(now) + TOMBSTONE_SECONDS,
+            **values,
+        }
+        return _operation(await self._tables.insert(TABLE, work.wanted.payer, operation_id, values))
 
     async def _end(self, operation: Operation, state: State, fault: GatewayError | None = None) -> Operation:
         values: dict[str, Value] = {"sealed": b"", "expires": int(self._now()) + TOMBSTONE_SECONDS}
         if fault:
-            values["failure"] = json.dumps(kept_failure(fault))
+            values["failure"] = json.dumps(to_json(fault))
         return await self.move(operation, state, **values)
 
     async def _finished(self, operation: Operation, finish: Callable[[Operation], Awaitable[Operation]]) -> Operation:
@@ -191,4 +186,5 @@ def _operation(row: Row) -> Operation:
         failure=values.get("failure", ""),
         task=values.get("task", ""),
         look_at=float(values.get("look_at", 0)),
+        conversation=values.get("conversation", ""),
     )

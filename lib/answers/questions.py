@@ -7,8 +7,9 @@ its age, once it is certain that they may still have it.
 
 import math
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lib.agents.failures import AddressUnknown, FabricTokenRejected
@@ -43,7 +44,7 @@ _TELLS_LIMITS = (TooManyRequests, UpstreamError, Unavailable)
 """Failures whose replies tell how much is left; who may not ask is told nothing of limits (the draft, section 8.2)."""
 _ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown, FabricTokenRejected)
 """401, 403 and 404 while the agent is asked: what it has answered before is not given again."""
-_WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
+WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
 """Timeouts, 5xx, 429 and an open circuit: until the agent is back, its last answer may serve."""
 
 
@@ -119,12 +120,25 @@ class Questions:
 
         Raises `RateLimited`, `TooManyInFlight`, `StateUnavailable` or what `agent` raises.
         """
-        try:
+        with self.telling_limits(wanted):
             given = await self.known(wanted) or await self._asked(wanted, deadline, agent)
+        return replace(given, limits=self._limiter.fields(wanted.payer))
+
+    async def fresh(self, wanted: "Wanted") -> Given | None:
+        """The answer, where a fresh one is known on any instance. Raises `RateLimited`."""
+        if (given := await self.known(wanted)) is None and not wanted.anew:
+            await self._look(wanted)
+            given = await self.known(wanted)
+        return given and replace(given, limits=self._limiter.fields(wanted.payer))
+
+    @contextmanager
+    def telling_limits(self, wanted: "Wanted") -> Iterator[None]:
+        """Lets failures tell how much is left, where they may."""
+        try:
+            yield
         except _TELLS_LIMITS as fault:
             fault.headers = self._limiter.fields(wanted.payer)
             raise
-        return replace(given, limits=self._limiter.fields(wanted.payer))
 
     async def known(self, wanted: "Wanted") -> Given | None:
         """The answer, where a fresh one is in this instance's memory. Raises `RateLimited`."""
@@ -143,8 +157,8 @@ class Questions:
             found = await self._look(wanted)
             await agent.ready()
             kept = await self._fetched(wanted, found, agent)
-        except _WILL_PASS as fault:
-            return await self._stale(wanted, fault)
+        except WILL_PASS as fault:
+            return await self.stale(wanted, fault)
         return self._given(wanted, "fetched", kept)
 
     async def keep(self, wanted: "Wanted", encoded: "Encoded", asked_at: float, found: Found | None = None) -> Kept:
@@ -182,8 +196,8 @@ class Questions:
                 how, kept = await self._flights.run((*flight, wanted.grant), lead)
         except _Refused as refused:
             raise refused.fault from None
-        except _WILL_PASS as fault:
-            return await self._stale(wanted, fault)
+        except WILL_PASS as fault:
+            return await self.stale(wanted, fault)
         if not leads:
             self._count_repeat(wanted)
             how = "joined" if how == "fetched" else how
@@ -218,7 +232,7 @@ class Questions:
             raise
         return await self.keep(wanted, encoded, asked_at, found)
 
-    async def _stale(self, wanted: "Wanted", fault: GatewayError) -> Given:
+    async def stale(self, wanted: "Wanted", fault: GatewayError) -> Given:
         """The owner's earlier answer; `fault` where there is none, or where it is not certain that they may have it."""
         if wanted.anew or not wanted.fresh_seconds or isinstance(fault, _ACCESS_LOST):
             raise fault

@@ -83,7 +83,7 @@ class StoredAnswers:
             await self._tables.update(TABLE, row, values)
 
     async def _deleted(self, partition: str, agent: str | None) -> None:
-        rows = [row async for row in self._tables.rows(TABLE, partition, "agent")]
+        rows = [row async for row in self._tables.rows(TABLE, partition, only=("agent",))]
         for row in rows:
             if agent in {None, row.values.get("agent")}:
                 await self._tables.delete(TABLE, partition, row.key)

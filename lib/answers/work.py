@@ -1,10 +1,15 @@
 """What a question needs when it is answered later, by another instance perhaps: to be sealed, and read back there."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from lib.answers.cache import AnswerKey
 from lib.answers.wanted import Wanted
+
+if TYPE_CHECKING:
+    from lib.answers.questions import Given
 
 
 @dataclass(frozen=True)
@@ -12,15 +17,26 @@ class Work:
     """A question as it is sent to the agent, what it counts as, and the `token` to ask with.
 
     The token is empty where whoever goes on with the work has one: the caller, or the gateway asking as itself.
+    `question` is what was asked of it in the `conversation`, where it is to be noted there.
     """
 
     wanted: Wanted
     text: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    conversation: str = ""
+    question: str = field(default="", repr=False)
+
+    def for_looking(self) -> "Work":
+        """What is still needed once the question was asked."""
+        return replace(self, text="", token="")
 
     def written(self) -> bytes:
         """The same as bytes."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+
+type Note = Callable[[Work, "Given"], Awaitable[None]]
+"""Is told of an answer to some work. It raises nothing."""
 
 
 def read_work(data: bytes) -> Work:
@@ -28,4 +44,4 @@ def read_work(data: bytes) -> Work:
     value = json.loads(data)
     wanted = value["wanted"]
     known = Wanted(**{**wanted, "key": AnswerKey(**wanted["key"]), "owner": tuple(wanted["owner"])})
-    return Work(known, value["text"], value["token"])
+    return Work(known, value["text"], value["token"], value["conversation"], value["question"])

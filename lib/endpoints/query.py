@@ -1,31 +1,34 @@
-"""`POST /query`: a question in, the caller's own answer out."""
+"""`POST /query`: a question in, the caller's own answer out, or an operation that will have it."""
 
-import asyncio
+import hashlib
 import json
-import secrets
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text
-from lib.agents.spreadsheet import write_csv
-from lib.answers.encoding import decode
-from lib.errors import InvalidRequest, NotAcceptable
+from lib.agent_settings import AgentSettings
+from lib.agents.failures import NOT_PROCESSED
+from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text, refused
+from lib.answers.cache import Kept
+from lib.answers.idempotency import read_key
+from lib.answers.operation import Operation
+from lib.answers.questions import Given
+from lib.asking import Inquiry
+from lib.errors import InvalidRequest
 from lib.gateway import Gateway
+from lib.identity.principal import Principal
+from lib.replies import CSV, JSON, answer_reply, operation_reply
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
 from lib.web.bodies import json_object
+from lib.web.prefer import Preference, preference
 from lib.web.request import Request
 from lib.web.response import Response
 
-if TYPE_CHECKING:
-    from lib.answers.questions import Given
-
-JSON = "application/json"
-CSV = "text/csv"
 MAX_ERRORS = 20
+NEW_CONVERSATION = "new"
 _REASONS = {
     "missing": "is required",
     "extra_forbidden": "is not a field of this request",
@@ -53,24 +56,113 @@ class QuestionBody(BaseModel):
 
     question: str
     agent: str | None = None
+    conversation_id: str | None = None
     history: list[TurnBody] = Field(default=[], max_length=MAX_TURNS)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a question, and the conversation it is part of."""
+
+    of: Given | Operation
+    conversation: str = ""
+
+
 async def ask(gateway: Gateway, request: Request) -> Response:
-    """Asks the agent on the caller's behalf and waits for the answer until the deadline."""
-    deadline = Deadline.after(gateway.settings.query_deadline_seconds)
-    began = time.perf_counter()
+    """Asks the agent on the caller's behalf: waits for the answer until the deadline, or as the caller prefers."""
+    began, seconds = time.perf_counter(), gateway.settings.query_deadline_seconds
+    deadline = Deadline.after(seconds)
     media_types = acceptable(request.header("accept"), (JSON, CSV))
+    preferred = preference(request.header("prefer"), longest=seconds)
+    key = read_key(request.header("idempotency-key")) if "idempotency-key" in request.headers else ""
     principal = await gateway.authenticate(request)
-    question = parse(request)
+    question, conversation_id = parse(request)
     agent = gateway.agents.choose(question.agent, principal.kind)
-    given = await gateway.ask(principal, agent, question, deadline, anew=wants_anew(request))
-    milliseconds = round((time.perf_counter() - began) * 1000)
-    return await reply(media_types, agent.name, given, milliseconds)
+    asking = _Asking(gateway, principal, agent, question, conversation_id, deadline, preferred, wants_anew(request))
+    outcome = await (asking.once(key, request.body) if key else asking.outcome())
+    of = await asking.waited(outcome.of)
+    if isinstance(of, Operation) and not of.is_final:
+        return operation_reply(of, gateway.tables.clock.now(), asking.applied)
+    around = {"agent": agent.name, "conversation_id": outcome.conversation or None}
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(of, Operation):
+        around["id"], headers = of.id, asking.applied
+        of = await gateway.answer(principal, of)
+    timing = {"timing": {"total_ms": round((time.perf_counter() - began) * 1000)}}
+    return (await answer_reply(media_types, of, {**around, **timing})).with_headers(headers)
 
 
-def parse(request: Request) -> Question:
-    """The question in the body of `request`. Raises `InvalidRequest`, naming each field that is wrong."""
+@dataclass(frozen=True)
+class _Asking:
+    """One request on its way."""
+
+    gateway: Gateway
+    principal: Principal
+    agent: AgentSettings
+    question: Question
+    conversation_id: str
+    deadline: Deadline
+    preferred: Preference | None
+    anew: bool
+
+    @property
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        """The field that says which preference was followed."""
+        return (("Preference-Applied", self.preferred.applied),) if self.preferred else ()
+
+    async def outcome(self) -> Outcome:
+        """The answer, or the operation that will have it."""
+        inquiry = await self._inquiry()
+        if self.preferred is None and not await self.gateway.is_run_as_task(self.agent):
+            return Outcome(await self.gateway.ask(inquiry, self.deadline), inquiry.conversation)
+        return Outcome(await self.gateway.begin(inquiry), inquiry.conversation)
+
+    async def waited(self, of: Given | Operation) -> Given | Operation:
+        """The operation after as much of a wait as is preferred, or as the deadline leaves."""
+        if isinstance(of, Given):
+            return of
+        seconds = self.deadline.remaining() if self.preferred is None else self.preferred.wait
+        return await self.gateway.wait(self.principal, of, seconds, lambda operation: operation.is_final)
+
+    async def once(self, key: str, body: bytes) -> Outcome:
+        """The outcome under an idempotency key: what came of the first request with it, however often it comes."""
+        partition = await self.gateway.row_keys.partition(self.principal.tenant_id, self.principal.object_id)
+        content = hashlib.sha256(body + repr((self.agent.name, sorted(self.principal.acrs))).encode()).hexdigest()
+
+        async def work() -> bytes:
+            return _written(await self.outcome())
+
+        seconds = self.deadline.remaining()
+        kept, is_replay = await self.gateway.idempotency.once(partition, key, content, seconds, work, NOT_PROCESSED)
+        return await self._read(json.loads(kept), is_replay=is_replay)
+
+    async def _inquiry(self) -> Inquiry:
+        if not self.conversation_id:
+            return Inquiry(self.principal, self.agent, self.question, self.anew)
+        conversations = self.gateway.conversations
+        if self.conversation_id == NEW_CONVERSATION:
+            conversation = await conversations.begin(self.principal, self.agent.name)
+        else:
+            conversation = await conversations.find(self.principal, self.conversation_id)
+        if conversation.agent != self.agent.name:
+            raise refused("conversation_id", "is of a conversation with another agent")
+        question = Question(self.question.text, self.question.agent, conversation.turns)
+        return Inquiry(self.principal, self.agent, question, self.anew, conversation.id)
+
+    async def _read(self, kept: dict[str, Any], *, is_replay: bool) -> Outcome:
+        if "operation" in kept:
+            return Outcome(await self.gateway.operation(self.principal, kept["operation"]), kept["conversation"])
+        how = "kept" if is_replay else kept["how"]
+        age = max(0, int(self.gateway.tables.clock.now() - kept["asked_at"]))
+        answer = Kept(kept["answer"].encode(), kept["asked_at"])
+        return Outcome(Given(answer, how, age, kept["fresh_for"], tuple(map(tuple, kept["limits"]))), kept["conversation"])
+
+
+def parse(request: Request) -> tuple[Question, str]:
+    """The question in the body of `request`, and the conversation it goes on with, empty where there is none.
+
+    Raises `InvalidRequest`, naming each field that is wrong.
+    """
     value = json_object(request)
     try:
         body = QuestionBody.model_validate(value)
@@ -79,41 +171,16 @@ def parse(request: Request) -> Question:
             {"field": _field(error["loc"]), "reason": _reason(error["type"])} for error in fault.errors()[:MAX_ERRORS]
         ]
         raise InvalidRequest("Fields of the body are not valid.", members={"errors": wrong}) from None
+    if body.conversation_id == "":
+        raise refused("conversation_id", f"must be the id of a conversation, or {NEW_CONVERSATION}")
+    if body.conversation_id and body.history:
+        raise refused("history", "is kept here where there is a conversation_id: send one of the two")
     turns = (
         Turn(turn.role, accepted_text(f"history.{index}.content", turn.content, MAX_TURN_CHARACTERS))
         for index, turn in enumerate(body.history)
     )
-    return Question(accepted_text("question", body.question), body.agent, tuple(turns))
-
-
-async def reply(media_types: Sequence[str], agent: str, given: "Given", milliseconds: int) -> Response:
-    """The answer as the first of `media_types` that can hold it: JSON holds any, CSV its first table.
-
-    Raises `NotAcceptable` where that is none of them.
-    """
-    for media_type in media_types:
-        if media_type == JSON:
-            headers = (("Content-Type", JSON), cache_status(given), *given.limits)
-            return Response(200, answered(agent, given, milliseconds), headers)
-        answer = await asyncio.to_thread(decode, given.json)
-        if answer.tables:
-            content_type, disposition = f"{CSV}; charset=utf-8", 'attachment; filename="answer.csv"'
-            headers = (("Content-Type", content_type), ("Content-Disposition", disposition), cache_status(given))
-            return Response(200, write_csv(answer.tables[0]).encode(), (*headers, *given.limits))
-    refusal = NotAcceptable(f"The answer has no table, and so no form as {CSV}: take {JSON} too.")
-    refusal.headers = given.limits
-    raise refusal
-
-
-def answered(agent: str, given: "Given", milliseconds: int) -> bytes:
-    """The reply's body. The answer in it is JSON already, and goes in as it is."""
-    around = {
-        "id": secrets.token_hex(16),
-        "agent": agent,
-        "cached": {"hit": given.how == "kept", "age": given.age, "stale": given.stale},
-        "timing": {"total_ms": milliseconds},
-    }
-    return json.dumps(around, separators=(",", ":")).encode()[:-1] + b',"answer":' + given.json + b"}"
+    question = Question(accepted_text("question", body.question), body.agent, tuple(turns))
+    return question, body.conversation_id or ""
 
 
 def wants_anew(request: Request) -> bool:
@@ -121,10 +188,20 @@ def wants_anew(request: Request) -> bool:
     return "no-cache" in {part.strip().lower() for part in request.header("cache-control").split(",")}
 
 
-def cache_status(given: "Given") -> tuple[str, str]:
-    """The field that says what became of the question here (RFC 9211)."""
-    told = {"kept": f"hit; ttl={given.fresh_for}", "joined": "fwd=miss; collapsed", "fetched": "fwd=miss"}
-    return "Cache-Status", f"fabric-gateway; {told[given.how]}"
+def _written(outcome: Outcome) -> bytes:
+    """The outcome as an idempotency key keeps it."""
+    of = outcome.of
+    if isinstance(of, Operation):
+        value: dict[str, Any] = {"operation": of.id}
+    else:
+        value = {
+            "answer": of.json.decode(),
+            "asked_at": of.kept.asked_at,
+            "how": of.how,
+            "fresh_for": of.fresh_for,
+            "limits": of.limits,
+        }
+    return json.dumps({**value, "conversation": outcome.conversation}, separators=(",", ":")).encode()
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -63,11 +63,15 @@ class Limiter:
         Raises `RateLimited`, `TooManyInFlight`, or `StateUnavailable`.
         """
         slot_id = self._new_id()
-        await self._admit(partition, slot_id, int((seconds + SLOT_GRACE_SECONDS) * 1000))
+        await self.admit(partition, slot_id, seconds)
         try:
             yield
         finally:
-            await self._release(partition, slot_id)
+            await self.release(partition, slot_id)
+
+    async def admit(self, partition: str, slot_id: str, seconds: float) -> None:
+        """Lets one through likewise, whose place is given back by whoever ends it. Raises likewise."""
+        await self._admit(partition, slot_id, int((seconds + SLOT_GRACE_SECONDS) * 1000))
 
     async def charge(self, partition: str) -> None:
         """Counts one call, which takes no place. Raises `RateLimited` or `StateUnavailable`."""
@@ -122,7 +126,7 @@ class Limiter:
                 retry_after=self._retry_after(refusal), members={"violated-policies": [refusal.policy]}
             ) from None
 
-    async def _release(self, partition: str, slot_id: str) -> None:
+    async def release(self, partition: str, slot_id: str) -> None:
         """Gives the place back. Where that fails it ends by itself, soon after the question's deadline."""
         if self._share.release(partition, slot_id):
             return

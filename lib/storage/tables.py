@@ -11,7 +11,7 @@ a conflict is everyday life, and a missing role is no outage.
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -124,12 +124,14 @@ class Tables:
                     raise Conflict from fault
                 raise
 
-    async def rows(self, table: str, partition: str, *names: str) -> AsyncGenerator[Row]:
-        """All rows of a partition, in the order of their keys; with only the values of those `names`, if any."""
-        options: dict[str, Any] = {"parameters": {"partition": partition}}
-        if names:
-            options["select"] = ",".join(("PartitionKey", "RowKey", *names))
-        async for page in self._pages(table, "PartitionKey eq @partition", **options):
+    async def rows(self, table: str, partition: str, *, only: Sequence[str] = ()) -> AsyncGenerator[Row]:
+        """All rows of a partition, in the order of their keys.
+
+        With the names of values in `only` the rows come without their other values: to be looked at, not updated.
+        """
+        select = ",".join(("PartitionKey", "RowKey", *only)) if only else None
+        query, parameters = "PartitionKey eq @partition", {"partition": partition}
+        async for page in self._pages(table, query, parameters=parameters, select=select):
             for row in page:
                 yield row
 

@@ -10,7 +10,8 @@ import pytest
 from tests.integration.browser import Browser
 
 ROUTES = (
-    "agents", "app", "health", "health/ready", "login", "login/callback", "logout", "query", "session", "nothing/here"
+    "agents", "app", "conversations", "conversations/x", "health", "health/ready", "login", "login/callback", "logout",
+    "query", "session", "nothing/here",
 )  # fmt: skip
 
 

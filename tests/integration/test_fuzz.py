@@ -18,7 +18,7 @@ from tests.integration.people import newcomers
 
 ROOT = Path(__file__).parent.parent.parent
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-CODES = {code: int(status) for code, status in re.findall(r"^\| `([a-z_]+)` \| ([0-9]{3}) \|", API, re.MULTILINE)}
+CODES = dict(re.findall(r"^\| `([a-z_]+)` \| ([0-9, ]+) \|", API, re.MULTILINE))
 ROUTES = re.findall(r'@app\.route\("([^"]+)"\)', (ROOT / "function_app.py").read_text(encoding="utf-8"))
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 HEADERS = (
@@ -137,7 +137,8 @@ def test_whatever_comes_in_nothing_but_documented_replies_go_out(
             if reply.status_code >= 400 and method != "HEAD":
                 assert reply.headers["content-type"] == "application/problem+json", told
                 value = reply.json()
-                assert value["status"] == reply.status_code == CODES[value["code"]], told
+                assert value["status"] == reply.status_code, told
+                assert str(reply.status_code) in CODES[value["code"]].split(", "), told
                 assert value["trace_id"] == reply.headers["x-request-id"], told
         assert client.get("/api/health").status_code == 200
     assert {200, 400, 401, 404, 405} <= set(statuses)

@@ -81,6 +81,14 @@ async def test_a_missing_table_has_no_rows(tables: Tables, table: str) -> None:
     assert [page async for page in tables.expired(table, SOON)] == []
 
 
+async def test_rows_come_with_the_values_that_were_asked_for(tables: Tables, table: str) -> None:
+    """Whoever makes a list need not fetch what the rows are about."""
+    await tables.insert(table, "p", "k", ALIVE | {"title": "x", "sealed": bytes(200_000)})
+    (row,) = [row async for row in tables.rows(table, "p", only=("title", "expires"))]
+    assert (row.partition, row.key, row.values) == ("p", "k", ALIVE | {"title": "x"})
+    assert row.etag == (await read(tables, table)).etag
+
+
 async def test_a_row_that_exists_is_not_inserted_again(tables: Tables, table: str) -> None:
     """The second insert is a conflict and leaves the first one's row."""
     first = await tables.insert(table, "p", "k", ALIVE | {"who": "first"})
