@@ -13,6 +13,7 @@ MODULES = sorted(LIB.rglob("*.py"))
 
 OWNERS = {
     "azure.data": {"lib/storage/tables.py"},
+    "azure.storage": {"lib/storage/queues.py"},
     "azure.keyvault": {"lib/storage/key_vault.py"},
     "azure.identity": {"lib/identity/credentials.py"},
     "jwt": {"lib/identity/tokens.py"},
