@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lib.agents.transcript import compose
+from lib.answers.by_queue import LEAST_TOKEN_SECONDS
+from lib.answers.by_task import BEGIN_SECONDS
+from lib.answers.encoding import encode
+from lib.answers.failures_kept import from_json
+from lib.answers.questions import WILL_PASS, Agent
+from lib.answers.wanted import wanted
+from lib.answers.work import Work
 from lib.errors import AgentUnknown, NotFound, OperationCancelled, OperationExpired, StateUnavailable
+from lib.identity.step_up import step_up_by_sign_in
 from lib.question_parts import QuestionParts
 from lib.storage.rows import Conflict
 from lib.traffic.deadline import Deadline
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from lib.agents.question import Question
     from lib.answers.operation import Operation
     from lib.answers.questions import Given
-    from lib.answers.work import Work
     from lib.identity.principal import Principal
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
@@ -52,13 +60,12 @@ class Asking(QuestionParts):
 
     async def ask(self, inquiry: Inquiry, deadline: Deadline) -> "Given":
         """The answer, within the deadline; under the person's own Fabric token, or the app's where that is asked."""
-        from lib.answers.encoding import encode
-        from lib.answers.questions import Agent
-
         work, peer = await self._work(inquiry), self.data_agents[inquiry.agent.name]
         fetch = partial(peer.ask, work.text, self._token(inquiry), deadline, encode, work.wanted.caller)
         async with self._challenges(inquiry.principal, inquiry.agent.identity):
-            given = await self.questions.ask(work.wanted, deadline, Agent(partial(peer.ready, work.wanted.caller), fetch))
+            given = await self.questions.ask(
+                work.wanted, deadline, Agent(partial(peer.ready, work.wanted.caller), fetch)
+            )
         await self.note(work, given)
         return given
 
@@ -67,8 +74,6 @@ class Asking(QuestionParts):
 
         Raises what asking raises, as far as that shows before the agent has taken the question.
         """
-        from lib.answers.questions import WILL_PASS
-
         work = await self._work(inquiry)
         async with self._challenges(inquiry.principal, inquiry.agent.identity):
             with self.questions.telling_limits(work.wanted):
@@ -140,8 +145,6 @@ class Asking(QuestionParts):
 
         Raises its failure, `OperationCancelled` or `OperationExpired` where it has none.
         """
-        from lib.answers.failures_kept import from_json
-
         if operation.state == "cancelled":
             raise OperationCancelled
         if operation.state == "failed":
@@ -157,10 +160,7 @@ class Asking(QuestionParts):
         """Asks the question that a message of the queue is about."""
         await self.by_queue.run(message)
 
-    async def _begun(self, inquiry: Inquiry, work: "Work") -> "Operation":
-        from lib.answers.by_queue import LEAST_TOKEN_SECONDS
-        from lib.answers.by_task import BEGIN_SECONDS
-
+    async def _begun(self, inquiry: Inquiry, work: Work) -> "Operation":
         peer, token, wanted = self.data_agents[inquiry.agent.name], self._token(inquiry), work.wanted
         await peer.ready(wanted.caller)
         operation_id = self.operations.new_id()
@@ -176,11 +176,7 @@ class Asking(QuestionParts):
             await self.limiter.release(wanted.payer, operation_id)
             raise
 
-    async def _work(self, inquiry: Inquiry) -> "Work":
-        from lib.agents.transcript import compose
-        from lib.answers.wanted import wanted
-        from lib.answers.work import Work
-
+    async def _work(self, inquiry: Inquiry) -> Work:
         principal, agent, question = inquiry.principal, inquiry.agent, inquiry.question
         want = await wanted(self.row_keys, principal, agent, question, self.own_identity, anew=inquiry.anew)
         text = compose(question.text, question.history)
@@ -204,8 +200,6 @@ class Asking(QuestionParts):
     @asynccontextmanager
     async def _challenges(self, principal: "Principal", identity: str) -> AsyncIterator[None]:
         """Tells a session where to sign in more strongly. Nobody can do that for the app."""
-        from lib.identity.step_up import step_up_by_sign_in
-
         if identity == "app":
             yield
         else:

@@ -167,9 +167,7 @@ def _state_storage(reader: EnvironReader, identity: str | None) -> StateStorage:
     if reader.get("STATE_STORAGE__credential") not in {"", "managedidentity"}:
         reader.problem("STATE_STORAGE__credential", "must be managedidentity")
     table_url = reader.url("STATE_STORAGE__tableServiceUri", suffixes=TABLE_SUFFIXES)
-    queue_url = ""
-    if reader.get("STATE_STORAGE__queueServiceUri"):
-        queue_url = reader.url("STATE_STORAGE__queueServiceUri", suffixes=QUEUE_SUFFIXES)
+    queue_url = reader.url("STATE_STORAGE__queueServiceUri", suffixes=QUEUE_SUFFIXES)
     if reader.get("STATE_STORAGE__clientId"):
         identity = reader.guid("STATE_STORAGE__clientId")
     return StateStorage(table_url, queue_url, identity)
@@ -179,12 +177,9 @@ def _azurite(reader: EnvironReader, connection_string: str) -> StateStorage:
     if connection_string == "UseDevelopmentStorage=true":
         connection_string = AZURITE
     parts = dict(part.partition("=")[::2] for part in connection_string.split(";"))
-    hosts = [host_of(parts[name]) for name in ("TableEndpoint", "QueueEndpoint") if name in parts]
-    local = "TableEndpoint" in parts and all(host is not None and is_loopback(host) for host in hosts)
-    if not reader.development or not local:
-        reader.problem(
-            "STATE_STORAGE", "holds a key: only Azurite on this machine may be reached so; set __tableServiceUri"
-        )
-    return StateStorage(
-        parts.get("TableEndpoint", ""), parts.get("QueueEndpoint", ""), connection_string=connection_string
-    )
+    table_url, queue_url = parts.get("TableEndpoint", ""), parts.get("QueueEndpoint", "")
+    hosts = [host_of(url) for url in (table_url, queue_url)]
+    if not reader.development or not all(host is not None and is_loopback(host) for host in hosts):
+        only = "only Azurite's TableEndpoint and QueueEndpoint on this machine may be reached so"
+        reader.problem("STATE_STORAGE", f"holds a key: {only}; set __tableServiceUri and __queueServiceUri")
+    return StateStorage(table_url, queue_url, connection_string=connection_string)

@@ -13,6 +13,7 @@ MODULES = sorted(LIB.rglob("*.py"))
 
 OWNERS = {
     "azure.data": {"lib/storage/tables.py"},
+    "azure.storage": {"lib/storage/queues.py"},
     "azure.keyvault": {"lib/storage/key_vault.py"},
     "azure.identity": {"lib/identity/credentials.py"},
     "jwt": {"lib/identity/tokens.py"},
@@ -39,9 +40,15 @@ BELOW: dict[str, set[str]] = {
     "identity": {"errors", "settings", "environ", "strict_json", "storage", "traffic", "web"},
     "answers": {"errors", "agent_settings", "storage", "traffic", "limits", "agents", "identity"},
     "parts": {"errors", "settings", "telemetry", "web", "traffic", "storage", "identity"},
-    "question_parts": {"parts", "traffic", "readiness", "limits", "agents", "answers"},
-    "gateway": {"question_parts", "agent_settings", "errors", "web", "agents", "answers", "identity", "traffic"},
-    "endpoints": {"errors", "environ", "gateway", "web", "traffic", "agents", "identity", "answers"},
+    "question_parts": {"parts", "errors", "traffic", "readiness", "limits", "agents", "answers", "storage", "identity"},
+    "asking": {"question_parts", "agent_settings", "errors", "agents", "answers", "identity", "storage", "traffic"},
+    "gateway": {"asking", "errors", "web", "answers", "identity"},
+    "replies": {"errors", "agents", "answers", "web"},
+    "triggers": {"telemetry"},
+    "endpoints": {
+        "errors", "environ", "agent_settings", "gateway", "asking", "replies", "web", "traffic", "agents", "identity",
+        "answers",
+    },
 }
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 

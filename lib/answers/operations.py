@@ -57,7 +57,7 @@ class Operations:
     async def accept(self, operation_id: str, work: Work) -> Operation:
         """A new operation for a runner to pick up, who needs the `work`. Raises `StateUnavailable`."""
         sealed = await self._sealer.seal(work.written(), TABLE, work.wanted.payer, operation_id)
-        values = {"state": "accepted", "sealed": sealed, "sent": self._now()}
+        values: dict[str, Value] = {"state": "accepted", "sealed": sealed, "sent": self._now()}
         return await self._insert(operation_id, work, PICK_UP_SECONDS, values)
 
     async def ask(self, operation_id: str, work: Work, seconds: float) -> Operation:
@@ -74,7 +74,7 @@ class Operations:
         sealed = operation.row.values.get("sealed", b"")
         return read_work(await self._sealer.open(sealed, TABLE, operation.partition, operation.id))
 
-    async def run(self, operation: Operation, work: bytes, task: str, seconds: float, look_after: float) -> Operation:
+    async def run(self, operation: Operation, work: Work, task: str, seconds: float, look_after: float) -> Operation:
         """The operation as a task of the agent's, which keeps it for so many seconds; `work` is for whoever looks."""
         now = self._now()
         sealed = await self._sealer.seal(work.written(), TABLE, operation.partition, operation.id)

@@ -155,7 +155,9 @@ class _Asking:
         how = "kept" if is_replay else kept["how"]
         age = max(0, int(self.gateway.tables.clock.now() - kept["asked_at"]))
         answer = Kept(kept["answer"].encode(), kept["asked_at"])
-        return Outcome(Given(answer, how, age, kept["fresh_for"], tuple(map(tuple, kept["limits"]))), kept["conversation"])
+        return Outcome(
+            Given(answer, how, age, kept["fresh_for"], tuple(map(tuple, kept["limits"]))), kept["conversation"]
+        )
 
 
 def parse(request: Request) -> tuple[Question, str]:

@@ -1,1 +1,1 @@
-"""What outlives a process: Table Storage, sealed records and Key Vault."""
+"""What outlives a process: Table Storage, queues, sealed records and Key Vault."""

@@ -77,7 +77,8 @@ def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
     front = Front(f"{parts.scheme}://{parts.netloc}")
     account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
     with Server(front, host="127.0.0.1") as server:
-        yield front, f"{account}TableEndpoint={server.url}/devstoreaccount1"
+        queues = f"QueueEndpoint={stack.azurite.queue_url}"
+        yield front, f"{account}TableEndpoint={server.url}/devstoreaccount1;{queues}"
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ HEAVY = (
     "azure.identity",
     "azure.keyvault",
     "azure.data",
+    "azure.storage",
     "azure.core",
     "aiohttp",
     "cryptography",

@@ -21,8 +21,10 @@ PRODUCTION = {
     "DATA_AGENT_URL": AGENT,
     "KEY_VAULT_URL": "https://contoso.vault.azure.net/",
     "STATE_STORAGE__tableServiceUri": "https://contoso.table.core.windows.net",
+    "STATE_STORAGE__queueServiceUri": "https://contoso.queue.core.windows.net",
     "PUBLIC_BASE_URL": "https://ask.contoso.com",
 }
+AZURITE_TABLES, AZURITE_QUEUES = AZURITE.split(";")[-2:]
 SEVERAL = {name: value for name, value in PRODUCTION.items() if name != "DATA_AGENT_URL"}
 DEVELOPMENT = PRODUCTION | {
     "ENVIRONMENT": "development",
@@ -44,7 +46,7 @@ def problems(environ: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_the_least_that_production_needs_is_enough() -> None:
-    """Six values; everything else has a default that is safe."""
+    """Seven values; everything else has a default that is safe."""
     settings = Settings.read(PRODUCTION)
     assert settings.environment == "production"
     assert settings.client_credential == "managed-identity"
@@ -62,10 +64,11 @@ def test_the_local_stack_is_a_valid_development_environment() -> None:
     assert settings.environment == "development"
     assert settings.state_storage.connection_string == AZURITE
     assert settings.state_storage.table_url == "http://127.0.0.1:10002/devstoreaccount1"
+    assert settings.state_storage.queue_url == "http://127.0.0.1:10001/devstoreaccount1"
 
 
 def test_every_problem_is_told_at_once_by_the_name_of_its_variable() -> None:
-    """Nobody should have to start the app six times."""
+    """Nobody should have to start the app seven times."""
     told = problems({})
     for name in PRODUCTION:
         assert any(line.startswith(name) for line in told), name
@@ -159,13 +162,21 @@ def test_tokens_and_secrets_travel_by_tls_even_on_this_machine(name: str) -> Non
     assert [line.partition(" ")[0] for line in told] == [name]
 
 
-def test_a_storage_key_is_for_azurite_alone() -> None:
-    """A connection string of a real account is refused even in development."""
-    real = "AccountName=contoso;AccountKey=eA==;TableEndpoint=https://contoso.table.core.windows.net"
-    assert problems(DEVELOPMENT | {"STATE_STORAGE": real})[0].startswith("STATE_STORAGE")
-    assert problems(DEVELOPMENT | {"STATE_STORAGE": "AccountName=contoso;AccountKey=eA=="})[0].startswith(
-        "STATE_STORAGE"
-    )
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        "EndpointSuffix=core.windows.net",
+        AZURITE_TABLES,
+        AZURITE_QUEUES,
+        f"{AZURITE_TABLES};QueueEndpoint=https://contoso.queue.core.windows.net",
+        f"{AZURITE_QUEUES};TableEndpoint=https://contoso.table.core.windows.net",
+    ],
+    ids=["no endpoint", "no queues", "no tables", "queues elsewhere", "tables elsewhere"],
+)
+def test_a_storage_key_is_for_azurite_alone(endpoints: str) -> None:
+    """A connection string that leads elsewhere is refused even in development, for tables and for queues."""
+    (told,) = problems(DEVELOPMENT | {"STATE_STORAGE": f"AccountName=contoso;AccountKey=eA==;{endpoints}"})
+    assert told.startswith("STATE_STORAGE ")
 
 
 def test_storage_by_managed_identity_takes_its_own_client_id_or_the_apps() -> None:
@@ -177,9 +188,9 @@ def test_storage_by_managed_identity_takes_its_own_client_id_or_the_apps() -> No
         | {
             "STATE_STORAGE__clientId": IDENTITY.upper(),
             "STATE_STORAGE__credential": "managedidentity",
-            "STATE_STORAGE__queueServiceUri": "https://contoso.queue.core.windows.net",
         }
     )
+    assert settings.state_storage.table_url == "https://contoso.table.core.windows.net"
     assert settings.state_storage.managed_identity_client_id == IDENTITY
     assert settings.state_storage.queue_url == "https://contoso.queue.core.windows.net"
 

@@ -45,6 +45,7 @@ def settings(**environ: str) -> Settings:
         "DATA_AGENT_URL": agent,
         "KEY_VAULT_URL": "https://contoso.vault.azure.net",
         "STATE_STORAGE__tableServiceUri": "https://contoso.table.core.windows.net",
+        "STATE_STORAGE__queueServiceUri": "https://contoso.queue.core.windows.net",
         "PUBLIC_BASE_URL": "https://ask.contoso.com",
     }
     return Settings.read(base | environ)
