@@ -3,7 +3,8 @@
 `python -m local.host --port 7071` stands in for `func start`. What a function sees and what a client gets follow the
 Azure Functions host, version 4, its losses included: see `local.routing`, `local.wire` and `local.runtime`.
 
-Timers and other triggers are indexed, not scheduled: `POST /admin/functions/{name}` runs one, as in the cloud.
+Functions with a queue trigger get the messages of Azurite's queues (`local.queues`). Timers and other triggers are
+indexed, not scheduled: `POST /admin/functions/{name}` runs one, as in the cloud.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import socket
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from local import runtime, wire
+from local.messages import Message
+from local.queue_options import QueueOptions
+from local.queues import listener_of
 from local.routing import Route, find, path_of, route
 from local.serving import PortTaken, listen
 from local.wire import HostResponse
@@ -60,14 +65,17 @@ class FunctionHost:
         self._random_hex = random_hex
         self._custom_headers: Mapping[str, str] = {}
         self._functions: dict[str, runtime.Function] = {}
-        self._runs: set[asyncio.Task[None]] = set()
+        self._queue_options = QueueOptions()
+        self._runs: set[asyncio.Task[object]] = set()
         self.routes: tuple[Route, ...] = ()
 
     async def start(self) -> None:
         """Read host.json and index the app. Raises whatever the app raises while it is imported."""
-        options = _http_options(self._app_directory)
-        prefix = options.get("routePrefix", "api")
-        self._custom_headers = options.get("customHeaders", {})
+        extensions = _read_json(self._app_directory / "host.json").get("extensions", {})
+        http: dict[str, Any] = extensions.get("http", {})
+        prefix = http.get("routePrefix", "api")
+        self._custom_headers = http.get("customHeaders", {})
+        self._queue_options = QueueOptions.read(extensions.get("queues", {}))
         functions = sorted(runtime.load(self._app_directory), key=lambda function: function.name)
         self._functions = {function.name.lower(): function for function in functions}
         self.routes = tuple(
@@ -76,8 +84,16 @@ class FunctionHost:
             if function.is_http
         )
 
+    def watch_queues(self, environ: Mapping[str, str]) -> None:
+        """Begin to deliver the messages of queues whose trigger names, in `environ`, a connection to Azurite."""
+        for function in self._functions.values():
+            if function.trigger["type"] == "queueTrigger":
+                deliver = partial(self._deliver, function)
+                if listener := listener_of(function.trigger, environ, deliver, self._queue_options):
+                    self._begin(listener.listen())
+
     async def stop(self) -> None:
-        """Cancel the runs that were started by hand and end the runtime's threads."""
+        """Cancel what was started by hand or by a message, and end the runtime's threads."""
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -140,17 +156,27 @@ class FunctionHost:
         try:
             text = json.loads(body or b"{}").get("input") or ""
         except (ValueError, AttributeError):
+            text = None
+        if not isinstance(text, str):
             return HostResponse(400)
-        run = asyncio.create_task(self._run_logged(name, text))
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
+        self._begin(self._succeeds(self.run(name, text)))
         return HostResponse(202)
 
-    async def _run_logged(self, name: str, text: str) -> None:
+    async def _deliver(self, function: runtime.Function, message: Message) -> bool:
+        return await self._succeeds(runtime.run_message(function, message, self._invocation({})))
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        run = asyncio.create_task(work)
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+
+    async def _succeeds(self, run: Awaitable[None]) -> bool:
         try:
-            await self.run(name, text)
+            await run
         except runtime.InvocationFailed as failure:
             _log.error("%s", failure)
+            return False
+        return True
 
     def _invocation(self, headers: Mapping[str, str]) -> runtime.Invocation:
         parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
@@ -219,6 +245,7 @@ async def _serve(options: argparse.Namespace) -> int:
         traceback.print_exception(error)
         print(f"cannot start {options.app}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    host.watch_queues(os.environ)
     url = f"{'https' if options.certificate else 'http'}://{options.host}:{listener.getsockname()[1]}"
     await _Server(_server_config(host, options), _announcement(host, url)).serve([listener])
     await host.stop()
@@ -261,11 +288,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _methods(function: runtime.Function) -> list[str]:
     methods: list[str] = function.trigger.get("methods") or []
     return methods
-
-
-def _http_options(app_directory: Path) -> dict[str, Any]:
-    options: dict[str, Any] = _read_json(app_directory / "host.json").get("extensions", {}).get("http", {})
-    return options
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from azure_functions_runtime.bindings.datumdef import Datum, parse_to_rpc_http_c
 from azure_functions_runtime.bindings.meta import load_binding_registry
 from azure_functions_runtime.native_invocation import invocation_request_native
 
+from local.messages import Message, by_hand
 from local.wire import HostResponse, HttpRequest
 
 SCRIPT = "function_app.py"
@@ -31,6 +33,9 @@ _datum: Callable[[Any, str], Datum] = Datum
 _invoke_native: Callable[..., Awaitable[tuple[bool, Returned | None, list[Any], str | None, str | None]]] = (
     invocation_request_native
 )
+
+type TriggerInput = tuple[Datum, Mapping[str, Datum]]
+"""What a trigger brings, and the trigger metadata beside it."""
 
 
 class InvocationFailed(Exception):
@@ -89,11 +94,16 @@ def unload() -> None:
 
 async def invoke_http(function: Function, request: HttpRequest, invocation: Invocation) -> HostResponse:
     """Call a function with an HTTP trigger. Raises `InvocationFailed`."""
-    returned = await _invoke(function, _request_datum(request), invocation)
+    returned = await _invoke(function, (_request_datum(request), {}), invocation)
     try:
         return _response(returned)
     except Exception as error:
         raise InvocationFailed(f"function {function.name} returned what cannot be sent: {error!r}") from error
+
+
+async def run_message(function: Function, message: Message, invocation: Invocation) -> None:
+    """Call a function with a queue trigger. Raises `InvocationFailed`."""
+    await _invoke(function, _message_input(message), invocation)
 
 
 async def run(function: Function, text: str, invocation: Invocation) -> None:
@@ -107,12 +117,13 @@ async def run(function: Function, text: str, invocation: Invocation) -> None:
     await _invoke(function, trigger_input(text), invocation)
 
 
-async def _invoke(function: Function, trigger_input: Datum, invocation: Invocation) -> Returned | None:
+async def _invoke(function: Function, trigger: TriggerInput, invocation: Invocation) -> Returned | None:
+    value, metadata = trigger
     succeeded, returned, outputs, error, _traceback = await _invoke_native(
         invocation.invocation_id,
         function.function_id,
-        [(function.trigger["name"], trigger_input)],
-        {},
+        [(function.trigger["name"], value)],
+        metadata,
         trace_parent=invocation.trace_parent,
         trace_state=invocation.trace_state,
     )
@@ -128,12 +139,28 @@ def _trigger(raw_bindings: list[str]) -> dict[str, Any]:
     return next(binding for binding in bindings if binding["type"].lower().endswith("trigger"))
 
 
-def _timer_input(_text: str) -> Datum:
+def _timer_input(_text: str) -> TriggerInput:
     tick = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
-    return _datum(json.dumps(tick), "json")
+    return _datum(json.dumps(tick), "json"), {}
 
 
-_TRIGGER_INPUTS: dict[str, Callable[[str], Datum]] = {"timerTrigger": _timer_input}
+def _queue_input(text: str) -> TriggerInput:
+    return _message_input(by_hand(text, datetime.now(UTC)))
+
+
+_TRIGGER_INPUTS: dict[str, Callable[[str], TriggerInput]] = {
+    "timerTrigger": _timer_input,
+    "queueTrigger": _queue_input,
+}
+
+
+def _message_input(message: Message) -> TriggerInput:
+    """The host sends texts as they are and everything else as JSON (`GrpcMessageConversionExtensions.ToRpc`)."""
+    facts = {
+        name: _datum(value, "string") if isinstance(value, str) else _datum(json.dumps(value), "json")
+        for name, value in message.facts.items()
+    }
+    return _datum(message.text, "string"), facts
 
 
 def _request_datum(request: HttpRequest) -> Datum:

@@ -1,11 +1,13 @@
 """What the emulators' tests share: one certificate authority, one signing key, and clients that trust them."""
 
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp.connector
 import pytest
 
+from local.azurite import Azurite
 from local.certificates import Certificates, issue
 from local.issuer import Issuer
 
@@ -23,6 +25,13 @@ def trusted(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))  # the default context of aiohttp and httpx
     # aiohttp makes its context when it is imported, which some other test has done by now.
     monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", ssl.create_default_context())
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """One Azurite for all tests here."""
+    with Azurite() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

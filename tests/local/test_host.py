@@ -1,5 +1,6 @@
 """The local host, run as a developer runs it: one process that serves a small function app."""
 
+import base64
 import json
 import queue
 import signal
@@ -7,16 +8,20 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue import QueueClient
 
+from local.azurite import Azurite
 from local.certificates import Certificates
 from local.host import load_local_settings
 
@@ -116,13 +121,34 @@ async def broken_sweep(tick: func.TimerRequest) -> None:
     raise ValueError("the timer broke")
 
 
-@app.queue_trigger(arg_name="message", queue_name="work", connection="AzureWebJobsStorage")
-async def work(message: func.QueueMessage) -> None:
+@app.queue_trigger(arg_name="message", queue_name="work", connection="STATE")
+async def work(message: func.QueueMessage, context: func.Context) -> None:
+    born, end = message.insertion_time, message.expiration_time
+    facts = [message.get_body().decode(), message.id, message.dequeue_count, (end - born).total_seconds() // 60]
+    logging.info(json.dumps([*facts, message.pop_receipt is not None, context.trace_context.trace_parent[:3]]))
+
+
+@app.queue_trigger(arg_name="message", queue_name="broken", connection="STATE")
+def broken_work(message: func.QueueMessage) -> None:
+    raise ValueError("the work broke")
+
+
+@app.queue_trigger(arg_name="message", queue_name="endless", connection="STATE")
+async def endless_work(message: func.QueueMessage) -> None:
+    logging.info("endless work begins")
+    await asyncio.Event().wait()
+
+
+@app.queue_trigger(arg_name="message", queue_name="elsewhere", connection="CLOUD")
+async def work_elsewhere(message: func.QueueMessage) -> None:
     logging.info("never run here")
 """
 HOST_JSON = {
     "version": "2.0",
-    "extensions": {"http": {"customHeaders": {"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}}},
+    "extensions": {
+        "http": {"customHeaders": {"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}},
+        "queues": {"maxPollingInterval": "00:00:00.2", "maxDequeueCount": 2},
+    },
 }
 
 BARE_APP = """
@@ -173,9 +199,9 @@ def app_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(app_directory: Path) -> Iterator[Host]:
+def host(app_directory: Path, azurite: Azurite) -> Iterator[Host]:
     """The host of most tests."""
-    with _running(app_directory, FROM_BOTH="environment") as running:
+    with _running(app_directory, FROM_BOTH="environment", STATE=azurite.connection_string) as running:
         yield running
 
 
@@ -377,7 +403,7 @@ def test_a_timer_runs_by_hand(host: Host, client: httpx.Client, body: dict[str, 
     ("name", "logged"),
     [
         pytest.param("broken_sweep", "function broken_sweep failed: ValueError('the timer broke')", id="raised"),
-        pytest.param("work", "function work: queueTrigger cannot be run by hand here", id="no-input"),
+        pytest.param("broken_work", "function broken_work failed: ValueError('the work broke')", id="raised-message"),
         pytest.param("echo", "function echo: httpTrigger cannot be run by hand here", id="http"),
     ],
 )
@@ -387,12 +413,77 @@ def test_a_run_that_fails_is_logged(host: Host, client: httpx.Client, name: str,
     assert host.wait_for_log(logged)
 
 
+@contextmanager
+def _queue(azurite: Azurite, name: str) -> Iterator[QueueClient]:
+    with QueueClient.from_connection_string(azurite.connection_string, name) as queue:
+        with suppress(ResourceExistsError):
+            queue.create_queue()
+        yield queue
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _wait_until_empty(queue: QueueClient) -> None:
+    deadline = time.monotonic() + 20
+    while queue.get_queue_properties().approximate_message_count:
+        assert time.monotonic() < deadline
+
+
+def test_a_function_sees_the_message_of_its_queue(host: Host, azurite: Azurite) -> None:
+    """Its text, and what the queue knows of it; the run begins a trace of its own."""
+    with _queue(azurite, "work") as queue:
+        sent = queue.send_message(_encoded("Grüße"), time_to_live=120)
+        seen = json.loads(host.wait_for_log("Gr"))
+        assert seen == ["Grüße", sent.id, 1, 2, True, "00-"]
+        _wait_until_empty(queue)
+
+
+def test_a_message_whose_function_fails_again_and_again_ends_as_poison(host: Host, azurite: Azurite) -> None:
+    """Each failure is told, and the last one moves it; a `def` function fails like another."""
+    with _queue(azurite, "broken") as queue, _queue(azurite, "broken-poison") as poison:
+        sent = queue.send_message(_encoded("text"))
+        for _ in range(2):
+            assert host.wait_for_log("function broken_work failed: ValueError('the work broke')")
+        assert host.wait_for_log(f"message {sent.id} goes to broken-poison")
+        _wait_until_empty(queue)
+        assert [message.content for message in poison.peek_messages()] == [_encoded("text")]
+
+
+def test_a_function_with_a_queue_runs_by_hand(host: Host, client: httpx.Client) -> None:
+    """The input is the message's text; it has no id, was never taken and does not end."""
+    answer = client.post("/admin/functions/work", json={"input": "by hand"})
+    assert answer.status_code == 202
+    text, message_id, taken, minutes, has_receipt, trace = json.loads(host.wait_for_log("by hand"))
+    assert (text, message_id, taken, has_receipt, trace) == ("by hand", None, 0, False, "00-")
+    assert minutes > 60 * 24 * 365 * 1000
+
+
+def test_a_message_under_way_is_given_up_when_the_host_ends(app_directory: Path, azurite: Azurite) -> None:
+    """At once; the message stays in its queue, out of sight for now. Queues elsewhere are left alone, and told."""
+    cloud = "AccountName=contoso;AccountKey=eA==;QueueEndpoint=https://contoso.queue.core.windows.net"
+    with (
+        _queue(azurite, "endless") as queue,
+        _running(app_directory, STATE=azurite.connection_string, CLOUD=cloud) as host,
+    ):
+        assert host.wait_for_log("no messages are taken from queue elsewhere: CLOUD does not lead to Azurite")
+        queue.send_message(_encoded("text"))
+        host.wait_for_log("endless work begins")
+        host.process.send_signal(signal.SIGTERM)
+        assert host.process.wait(10) == 0
+        assert queue.get_queue_properties().approximate_message_count == 1
+        assert queue.peek_messages() == []
+        queue.clear_messages()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         pytest.param("/admin/functions/unknown", b"", 404, id="unknown-name"),
         pytest.param("/admin/functions/sweep", b"{", 400, id="not-json"),
         pytest.param("/admin/functions/sweep", b"[]", 400, id="not-an-object"),
+        pytest.param("/admin/functions/work", b'{"input": {"a": 1}}', 400, id="not-a-text"),
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused(client: httpx.Client, path: str, body: bytes, status: int) -> None:

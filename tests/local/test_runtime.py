@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.functions import HttpResponse
 from azure.functions.http import HttpResponseConverter
+from azure.functions.queue import QueueMessage, QueueMessageInConverter
 
 from local import runtime
+from local.messages import Message, by_hand
 from local.wire import HostResponse
 
 
@@ -88,6 +92,48 @@ def test_a_header_beyond_ascii_cannot_be_sent() -> None:
     """Kestrel refuses such a header, so the answer is a 500 there and here."""
     with pytest.raises(ValueError, match="not ASCII"):
         _sent(HttpResponse(headers={"X-A": "é"}))
+
+
+BORN = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+FACTS = {
+    "DequeueCount": 2,
+    "ExpirationTime": (BORN + timedelta(minutes=2)).isoformat(),
+    "Id": "the-id",
+    "InsertionTime": BORN.isoformat(),
+    "NextVisibleTime": (BORN + timedelta(minutes=10)).isoformat(),
+    "PopReceipt": "the-receipt",
+}
+
+
+def _decoded(message: Message) -> QueueMessage:
+    value: Any
+    value, metadata = runtime._message_input(message)
+    decoded: QueueMessage = QueueMessageInConverter.decode(value, trigger_metadata=metadata)
+    return decoded
+
+
+def test_a_queue_message_is_what_microsofts_converter_makes_of_it() -> None:
+    """Its body is bytes, its count a number, and its times are in UTC."""
+    decoded = _decoded(Message("Grüße", FACTS))
+    assert (decoded.get_body(), decoded.dequeue_count) == ("Grüße".encode(), 2)
+    assert (decoded.id, decoded.pop_receipt) == ("the-id", "the-receipt")
+    assert (decoded.insertion_time, decoded.expiration_time) == (BORN, BORN + timedelta(minutes=2))
+    assert decoded.time_next_visible == BORN + timedelta(minutes=10)
+
+
+def test_a_queue_message_by_hand_has_what_the_host_makes_up() -> None:
+    """It was never taken and never ends; it has no id and no receipt."""
+    decoded = _decoded(by_hand("text", BORN))
+    assert (decoded.get_body(), decoded.dequeue_count) == (b"text", 0)
+    assert (decoded.id, decoded.pop_receipt) == (None, None)
+    assert (decoded.insertion_time, decoded.expiration_time.year) == (BORN, 9999)
+
+
+def test_a_fact_that_a_message_overwrote_is_read_as_one() -> None:
+    """The converter knows no difference: the id is the message's, and a count that is no number fails."""
+    assert _decoded(Message("{}", FACTS | {"Id": "7", "DequeueCount": "3"})).id == "7"
+    with pytest.raises(ValueError, match="DequeueCount"):
+        _decoded(Message("{}", FACTS | {"DequeueCount": "many"}))
 
 
 def test_a_directory_without_an_app_is_named(tmp_path: Path) -> None:
