@@ -46,7 +46,16 @@ BELOW: dict[str, set[str]] = {
     "replies": {"errors", "agents", "answers", "web"},
     "triggers": {"telemetry"},
     "endpoints": {
-        "errors", "environ", "agent_settings", "gateway", "asking", "replies", "web", "traffic", "agents", "identity",
+        "errors",
+        "environ",
+        "agent_settings",
+        "gateway",
+        "asking",
+        "replies",
+        "web",
+        "traffic",
+        "agents",
+        "identity",
         "answers",
     },
 }
