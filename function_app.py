@@ -137,6 +137,12 @@ async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001  # the host p
     await triggers.run("sweep", gateway.sweep)
 
 
+@app.timer_trigger(schedule="30 */5 * * * *", arg_name="timer", use_monitor=True)
+async def warm(timer: func.TimerRequest) -> None:  # noqa: ARG001  # the host passes it by name
+    """Keeps what the instances share of agents warm, every 5 minutes."""
+    await triggers.run("warm", gateway.warm)
+
+
 @app.route("{*path}")
 async def unmatched(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Every other path: a problem, with the headers that all replies carry."""

@@ -69,6 +69,10 @@ class Gateway(Asking):
             return None
         return await profile(self.http, self.settings.graph_url, token)
 
+    async def warm(self) -> None:
+        """Keeps what the instances share of agents warm."""
+        await self.warmer.run()
+
     async def sweep(self) -> None:
         """Removes expired rows."""
         from lib.answers.sweeper import sweep

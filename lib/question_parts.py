@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lib.answers.idempotency import Idempotency
     from lib.answers.operations import Operations
     from lib.answers.questions import Given, Questions
+    from lib.answers.warmer import Warmer
     from lib.answers.work import Work
     from lib.limits.limiter import Limiter
 
@@ -160,6 +161,21 @@ class QuestionParts(Parts):
 
         return ByTask(self.operations, self.questions, self.limiter, self.note, now=self.tables.clock.now)
 
+    @cached_property
+    def warmer(self) -> "Warmer":
+        """What keeps shared state warm."""
+        from lib.answers.warmer import Warmer
+
+        return Warmer(
+            self.leases,
+            self.settings.agents,
+            self.data_agents,
+            self.questions,
+            self.row_keys,
+            token=partial(self.on_behalf_of.token_for_app, self.settings.fabric_scope),
+            identity=self.own_identity,
+        )
+
     async def note(self, work: "Work", given: "Given") -> None:
         """Puts an answer into the conversation it belongs to; where that fails the answer is there all the same."""
         from lib.answers.encoding import decode
@@ -189,5 +205,5 @@ class QuestionParts(Parts):
                 "key_vault": lambda: self.key_vault.ping(),
                 "signing_keys": lambda: self.signing_keys.ping(),
             },
-            {name: agent.ping for name, agent in self.data_agents.items()},
+            {name: agent.check for name, agent in self.data_agents.items()},
         )

@@ -10,7 +10,7 @@ from typing import Literal
 from lib.traffic.single_flight import SingleFlight
 
 REPORT_SECONDS = 10
-AGENT_SECONDS = 300
+AGENT_SECONDS = 30
 PING_SECONDS = 3
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Report:
 
 
 class Readiness:
-    """Pings every peer, at most every 10 s (agents: 300 s), however many callers ask at once."""
+    """Pings every peer, at most every 10 s (agents: 30 s), however many callers ask at once."""
 
     def __init__(
         self,

@@ -22,10 +22,10 @@ from lib.agents.answer import Answer, parse_result
 from lib.agents.connection import Connection
 from lib.agents.discovery import NOT_PROCESSED, Discoveries, Discovery
 from lib.agents.failures import AddressUnknown, FabricTokenRejected, ToolUnknown
-from lib.agents.guard import Guard
+from lib.agents.guard import OUTAGES, Guard
 from lib.agents.notices import NoNotices, Notices
 from lib.agents.tasks import Task
-from lib.errors import AgentUnavailable, DeadlineExceeded, OperationCancelled
+from lib.errors import AgentUnavailable, DeadlineExceeded, OperationCancelled, UpstreamError
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import RetryBudget, retry
 
@@ -160,10 +160,29 @@ class DataAgent:
 
         await self._guarded(give_up, token, deadline, caller)
 
-    async def discover(self, token: TokenSource, deadline: Deadline) -> None:
-        """Finds out what has to be known before a question, where it is not known. Raises likewise."""
+    async def discover(self, token: TokenSource, deadline: Deadline, *, good_for: float, caller: str = "") -> None:
+        """Finds out what has to be known before a question, where it is not known for so long. Raises likewise."""
+        await self.ready(caller)
+        if self._discoveries.good_for < good_for:
+            self._discoveries.forget(self._discoveries.known)
+            await self._guarded(partial(self._find, deadline), token, deadline, caller)
+
+    async def check(self) -> None:
+        """Passes where the agent can be asked: by what calls have shown lately, here or elsewhere, else by a ping.
+
+        Raises what keeps it from being asked.
+        """
         await self.ready()
-        await self._guarded(partial(self._find, deadline), token, deadline, "")
+        answers = (await self._notices.read()).answers
+        if answers is None:
+            try:
+                await self.ping()
+            except UpstreamError:
+                await self._notices.tell_health(answers=False)
+                raise
+            await self._notices.tell_health(answers=True)
+        elif not answers:
+            raise AgentUnavailable
 
     async def ping(self) -> None:
         """Passes where Fabric's front door answers, which says 401 without a token: no capacity, no right needed.
@@ -194,12 +213,17 @@ class DataAgent:
         try:
             async with self._guard.call(caller), _until(deadline):
                 try:
-                    return await work(bearer)
+                    done = await work(bearer)
                 except FabricTokenRejected:
-                    return await work(await token(rejected=bearer))
-        finally:
+                    done = await work(await token(rejected=bearer))
+        except UpstreamError as fault:
             if wait := self._guard.cooldown.remaining():
                 await self._notices.tell_cooldown(wait)
+            if isinstance(fault, OUTAGES):
+                await self._notices.tell_health(answers=False)
+            raise
+        await self._notices.tell_health(answers=True)
+        return done
 
     async def _asked[T](self, call: Callable[[Discovery, str], Awaitable[T]], deadline: Deadline, bearer: str) -> T:
         """Discovers and asks; once more where the agent has changed since it was discovered."""

@@ -64,12 +64,17 @@ class Discoveries:
         """What is kept and still good; None where that is nothing."""
         return self._known if self._known and self._now() < self._known_until else None
 
+    @property
+    def good_for(self) -> float:
+        """Seconds for which what is known stays good."""
+        return max(0.0, self._known_until - self._now()) if self._known else 0.0
+
     def adopt(self, found: Discovery, seconds: float) -> None:
         """Takes what another instance has found, for as long as it is good; what is known here already goes first."""
         if not self.known and seconds > 0:
             self._keep(found, seconds)
 
-    def forget(self, found: Discovery) -> None:
+    def forget(self, found: Discovery | None) -> None:
         """Drops what has turned out to be no longer so, unless something newer is known."""
         if self._known is found:
             self._known = None

@@ -20,7 +20,7 @@ from lib.traffic.cooldown import EVERYBODY, Cooldown
 BUSY_SECONDS = 2
 CAPACITY_SECONDS = 30
 """How long an exhausted capacity is left alone that does not say when to come back."""
-_FAILURES = (ServerFault, Unreached, DeadlineExceeded, CapacityExceeded)
+OUTAGES = (ServerFault, Unreached, DeadlineExceeded, CapacityExceeded)
 _OVERLOADS = (DeadlineExceeded, CapacityExceeded)
 _TELLS_WHEN = (CapacityExceeded, Unreached)
 """Failures whose `Retry-After` is about the agent, and not about the gateway."""
@@ -58,7 +58,7 @@ class Guard:
         """Holds one question. Raises `CapacityExceeded`, `AgentPaused` or `AgentBusy` instead of letting it through."""
         self.refuse(caller)
         try:
-            with self._circuit.attempt(*_FAILURES, neutral=(Throttled,)):
+            with self._circuit.attempt(*OUTAGES, neutral=(Throttled,)):
                 async with self._bulkhead.place(*_OVERLOADS):
                     yield
         except CircuitOpen as fault:

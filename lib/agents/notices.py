@@ -10,12 +10,14 @@ from lib.agents.discovery import Discovery
 class Notice:
     """What is known of an agent elsewhere.
 
-    For `cooldown_seconds` more nobody is to call it; `discovery` is good for `discovery_seconds` more.
+    For `cooldown_seconds` more nobody is to call it; `discovery` is good for `discovery_seconds` more. `answers` is how
+    the last call or probe of the last minutes ended, None where there was none.
     """
 
     cooldown_seconds: float = 0
     discovery: Discovery | None = None
     discovery_seconds: float = 0
+    answers: bool | None = None
 
 
 class Notices(Protocol):
@@ -33,6 +35,10 @@ class Notices(Protocol):
         """Tells what was found out, and for how long it is good."""
         ...
 
+    async def tell_health(self, *, answers: bool) -> None:
+        """Tells whether the agent could be reached."""
+        ...
+
 
 class NoNotices:
     """The board of an instance that is alone."""
@@ -45,4 +51,7 @@ class NoNotices:
         """Nobody listens."""
 
     async def tell_discovery(self, found: Discovery, seconds: float) -> None:
+        """Nobody listens."""
+
+    async def tell_health(self, *, answers: bool) -> None:
         """Nobody listens."""

@@ -1,7 +1,7 @@
 """The board on which the instances tell each other about one agent: rows of the table `agents`.
 
-`discovery` is what has to be known before a question, `cooldown` until when nobody is to call it. All of it is read at
-once, at most every 30 s, and behind a question where something is known already. The board is an optimisation: what
+`discovery` is what has to be known before a question, `cooldown` until when nobody is to call it, `health` whether it
+could be reached lately. All of it is read at once, at most every 30 s, and behind a question where something is known already. The board is an optimisation: what
 fails here is logged and skipped. Its rows are no secret, but what they say is checked like anything from outside.
 """
 
@@ -28,6 +28,8 @@ TABLE = "agents"
 READ_SECONDS = 30
 LEAST_COOLDOWN_SECONDS = 5
 """A shorter one is over before anybody else has read of it."""
+HEALTH_SECONDS = 300
+"""What was told of an agent's health is taken for so long, and told anew after as long, or once it changes."""
 KEPT_SECONDS = 24 * 3600
 
 _TEXT = re.compile(r".{1,512}", re.DOTALL)
@@ -90,6 +92,11 @@ class Board:
         }
         await self._write("discovery", values)
 
+    async def tell_health(self, *, answers: bool) -> None:
+        """Tells whether the agent could be reached, unless that stands there already."""
+        if self._health() is not answers:
+            await self._write("health", {"answers": answers, "at": self._now()})
+
     def _read_behind(self) -> None:
         self._read_at = self._clock()  # the questions that come meanwhile need not read as well
         reading = asyncio.create_task(self._reads.run("rows", self._read))
@@ -132,7 +139,14 @@ class Board:
         wait = min(float(cooldown) - self._now(), MOST_SECONDS) if isinstance(cooldown, float | int) else 0
         found = self._discovery()
         seconds = float(self._values("discovery")["until"]) - self._now() if found else 0
-        return Notice(max(0.0, wait), found, max(0.0, seconds))
+        return Notice(max(0.0, wait), found, max(0.0, seconds), self._health())
+
+    def _health(self) -> bool | None:
+        values = self._values("health")
+        answers, at = values.get("answers"), values.get("at")
+        if not isinstance(answers, bool) or not isinstance(at, float | int) or self._now() - at >= HEALTH_SECONDS:
+            return None
+        return answers
 
     def _discovery(self) -> Discovery | None:
         values = self._values("discovery")

@@ -169,6 +169,11 @@ class Questions:
             await self._stored.write(wanted.key, kept, found or await self._stored.read(wanted.key))
         return kept
 
+    async def is_fresh(self, wanted: "Wanted", seconds: float) -> bool:
+        """Whether an answer is kept for all instances that will be fresh for so many seconds more."""
+        found = await self._look(wanted)
+        return bool(found and found.kept and self._now() - found.kept.asked_at + seconds < wanted.fresh_seconds)
+
     async def forget(self, partition: str, agent: str | None = None) -> None:
         """Drops what is kept of one owner: of that agent, or all."""
         self._cache.forget(partition, agent)

@@ -1,6 +1,6 @@
 """A question as it counts: who pays for it, whose answer it is, and what that is kept by."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lib.answers.cache import AnswerKey
@@ -46,18 +46,38 @@ async def wanted(
     White space in a question does not count, its letters do. What builds on an earlier conversation is not kept, and
     how strongly somebody has signed in may decide what Fabric shows them. Raises `StateUnavailable`.
     """
-    identity = (principal.tenant_id, principal.object_id)
-    owner = gateway if agent.shared else identity
-    strength = "" if agent.shared else " ".join(sorted(principal.acrs))
-    words = " ".join(question.text.split())
-    payer = await keys.partition(*identity)
-    key = AnswerKey(await keys.partition(*owner), agent.name, await keys.row("question", agent.name, strength, words))
+    payer = await keys.partition(principal.tenant_id, principal.object_id)
+    grant = principal.grant.key if principal.grant else ""
+    if agent.shared:
+        return replace(await of_gateway(keys, agent, question, gateway), payer=payer, grant=grant, anew=anew)
+    owner, strength = (principal.tenant_id, principal.object_id), " ".join(sorted(principal.acrs))
     return Wanted(
-        key=key,
+        key=AnswerKey(payer, agent.name, await _question_key(keys, agent, strength, question)),
         payer=payer,
         owner=owner,
         caller=APP_CALLER if agent.identity == "app" else payer,
-        grant=principal.grant.key if principal.grant else "",
-        fresh_seconds=0 if question.history else agent.cache_seconds,
+        grant=grant,
+        fresh_seconds=_fresh_seconds(agent, question),
         anew=anew,
     )
+
+
+async def of_gateway(keys: "RowKeys", agent: "AgentSettings", question: "Question", gateway: tuple[str, str]) -> Wanted:
+    """What the gateway itself wants to know of a shared agent, whose answers are everybody's. Raises likewise."""
+    partition = await keys.partition(*gateway)
+    return Wanted(
+        key=AnswerKey(partition, agent.name, await _question_key(keys, agent, "", question)),
+        payer=partition,
+        owner=gateway,
+        caller=APP_CALLER,
+        grant="",
+        fresh_seconds=_fresh_seconds(agent, question),
+    )
+
+
+async def _question_key(keys: "RowKeys", agent: "AgentSettings", strength: str, question: "Question") -> str:
+    return await keys.row("question", agent.name, strength, " ".join(question.text.split()))
+
+
+def _fresh_seconds(agent: "AgentSettings", question: "Question") -> int:
+    return 0 if question.history else agent.cache_seconds
