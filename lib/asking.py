@@ -18,6 +18,7 @@ from lib.answers.by_queue import LEAST_TOKEN_SECONDS
 from lib.answers.by_task import BEGIN_SECONDS
 from lib.answers.encoding import encode
 from lib.answers.failures_kept import from_json
+from lib.answers.operation import PICK_UP_SECONDS
 from lib.answers.questions import WILL_PASS, Agent
 from lib.answers.wanted import wanted
 from lib.answers.work import Work
@@ -97,7 +98,7 @@ class Asking(QuestionParts):
             found = await self.operations.read(partition, operation_id)
         if found is None:
             raise NotFound("You have no operation of that id.")
-        found = await self.operations.settle(found)
+        found = await self._settled(found)
         if found.state == "accepted":
             return await self.by_queue.look(found)
         if found.state not in {"running", "cancelling"}:
@@ -164,7 +165,7 @@ class Asking(QuestionParts):
         peer, token, wanted = self.data_agents[inquiry.agent.name], self._token(inquiry), work.wanted
         await peer.ready(wanted.caller)
         operation_id = self.operations.new_id()
-        await self.limiter.admit(wanted.payer, operation_id, self.settings.query_deadline_seconds)
+        await self.limiter.admit(wanted.payer, operation_id, PICK_UP_SECONDS + self.settings.query_deadline_seconds)
         try:
             if await peer.grants_tasks(token, Deadline.after(BEGIN_SECONDS), wanted.caller):
                 return await self.by_task.begin(operation_id, work, peer, token)
@@ -175,6 +176,13 @@ class Asking(QuestionParts):
         except BaseException:
             await self.limiter.release(wanted.payer, operation_id)
             raise
+
+    async def _settled(self, operation: "Operation") -> "Operation":
+        """The operation as time has left it; one that is over by that has no place any more."""
+        settled = await self.operations.settle(operation)
+        if settled.state != operation.state:
+            await self.limiter.release(operation.partition, operation.id)
+        return settled
 
     async def _work(self, inquiry: Inquiry) -> Work:
         principal, agent, question = inquiry.principal, inquiry.agent, inquiry.question

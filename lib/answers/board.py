@@ -1,8 +1,9 @@
 """The board on which the instances tell each other about one agent: rows of the table `agents`.
 
 `discovery` is what has to be known before a question, `cooldown` until when nobody is to call it, `health` whether it
-could be reached lately. All of it is read at once, at most every 30 s, and behind a question where something is known already. The board is an optimisation: what
-fails here is logged and skipped. Its rows are no secret, but what they say is checked like anything from outside.
+could be reached lately. All of it is read at once, at most every 30 s, and behind a question where something is known
+already. The board is an optimisation: what fails here is logged and skipped. Its rows are no secret, but what they say
+is checked like anything from outside.
 """
 
 import asyncio
