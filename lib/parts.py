@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lib.identity.tokens import TokenValidator
     from lib.limits.limiter import Limiter
     from lib.storage.key_vault import KeyVault
+    from lib.storage.leases import Leases
     from lib.storage.row_keys import RowKeys
     from lib.storage.sealing import Sealer
     from lib.storage.standings import Standings
@@ -75,10 +76,8 @@ class Parts:
         telemetry.configure_logging(settings.log_level)
         for agent in settings.agents.values():
             if agent.address.translated:
-                _log.warning(
-                    "an agent's address has an older form: set the one used here",
-                    extra={"agent": agent.name, "address": agent.address.url},
-                )
+                told = {"agent": agent.name, "address": agent.address.url}
+                _log.warning("an agent's address has an older form: set the one used here", extra=told)
         return settings
 
     @property
@@ -132,6 +131,13 @@ class Parts:
         if state.connection_string:
             return Tables(state)
         return Tables(state, azure_credential(self.settings, state.managed_identity_client_id))
+
+    @cached_property
+    def leases(self) -> "Leases":
+        """Which run of a timer works."""
+        from lib.storage.leases import Leases
+
+        return Leases(self.tables, now=self.tables.clock.now)
 
     @cached_property
     def sealer(self) -> "Sealer":
@@ -265,13 +271,12 @@ class Parts:
         """The way to each agent, by name."""
         from lib.agents.data_agent import DataAgent
 
-        hosts = self.settings.link_hosts
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="answers")
         return {
             name: DataAgent(
                 agent.address,
                 self.http,
-                link_hosts=hosts,
+                link_hosts=self.settings.link_hosts,
                 readers=readers,
                 charge=self._charge_app if agent.identity == "app" else None,
             )

@@ -57,8 +57,8 @@ BELOW: dict[str, set[str]] = {
 
 PARTS = {
     "AgentRegistry", "AnswerCache", "AsyncClient", "ClientCredential", "DataAgent", "EntraClient", "Flows", "KeyRing",
-    "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys", "SafeShare",
-    "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables", "TokenValidator",
+    "KeyVault", "Leases", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys",
+    "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "Tables", "TokenValidator",
 }  # fmt: skip
 """What is made once."""
 
