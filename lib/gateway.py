@@ -5,7 +5,8 @@ import math
 from typing import TYPE_CHECKING
 
 from lib.asking import Asking
-from lib.errors import GatewayError, NotFound, SessionForged, TokenInvalid, TooManyFailures
+from lib.errors import GatewayError, NotFound, SessionForged, StateUnavailable, TokenInvalid, TooManyFailures
+from lib.traffic.deadline import Deadline
 from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ SWEPT_TABLES = (
     "operations",
     "conversations",
     "idempotency",
+    "timers",
 )
 SWEEP_SECONDS = 60
+SETTLE_SECONDS = 20
+SWEEP_LEASE_SECONDS = 600
+"""As long as the host lets a function run, so that no sweep outlives it, and less than there is to the next one."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +79,20 @@ class Gateway(Asking):
         await self.warmer.run()
 
     async def sweep(self) -> None:
-        """Removes expired rows."""
+        """Removes expired rows, for as long as it may; nothing, where another run is at it."""
+        from lib.answers.cursors import TIMER
         from lib.answers.sweeper import sweep
 
-        await sweep(self.tables, SWEPT_TABLES, budget_seconds=SWEEP_SECONDS)
+        async with self.leases.hold(TIMER, SWEEP_LEASE_SECONDS) as held:
+            if held:
+                await self._settle()
+                await sweep(self.tables, SWEPT_TABLES, budget_seconds=SWEEP_SECONDS, now=self.tables.clock.now)
+
+    async def _settle(self) -> None:
+        """Ends the operations whose time is over; where that fails, their readers do."""
+        try:
+            settled = await self.operations.settle_all(Deadline.after(SETTLE_SECONDS))
+        except StateUnavailable:
+            _log.warning("operations could not be settled")
+        else:
+            _log.info("operations were settled", extra={"settled": settled})

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lib.identity.signing_keys import SigningKeys
     from lib.identity.tokens import TokenValidator
     from lib.storage.key_vault import KeyVault
+    from lib.storage.leases import Leases
     from lib.storage.row_keys import RowKeys
     from lib.storage.sealing import Sealer
     from lib.storage.standings import Standings
@@ -111,6 +112,13 @@ class Parts:
         if state.connection_string:
             return Tables(state)
         return Tables(state, azure_credential(self.settings, state.managed_identity_client_id))
+
+    @cached_property
+    def leases(self) -> "Leases":
+        """Which run of a timer works."""
+        from lib.storage.leases import Leases
+
+        return Leases(self.tables, now=self.tables.clock.now)
 
     @cached_property
     def sealer(self) -> "Sealer":

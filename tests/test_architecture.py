@@ -42,7 +42,7 @@ BELOW: dict[str, set[str]] = {
     "parts": {"errors", "settings", "telemetry", "web", "traffic", "storage", "identity"},
     "question_parts": {"parts", "errors", "traffic", "readiness", "limits", "agents", "answers", "storage", "identity"},
     "asking": {"question_parts", "agent_settings", "errors", "agents", "answers", "identity", "storage", "traffic"},
-    "gateway": {"asking", "errors", "web", "answers", "identity"},
+    "gateway": {"asking", "errors", "web", "answers", "identity", "traffic"},
     "replies": {"errors", "agents", "answers", "web"},
     "triggers": {"telemetry"},
     "endpoints": {
@@ -63,9 +63,9 @@ BELOW: dict[str, set[str]] = {
 
 PARTS = {
     "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ByQueue", "ByTask", "ClientCredential", "Conversations",
-    "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf",
-    "Operations", "Questions", "Queue", "Readiness", "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions",
-    "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator",
+    "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "Leases", "Limiter", "Meter",
+    "OnBehalfOf", "Operations", "Questions", "Queue", "Readiness", "Revocations", "RowKeys", "SafeShare", "Sealer",
+    "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator", "Warmer",
 }  # fmt: skip
 """What is made once."""
 

@@ -10,17 +10,18 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from lib.answers.cache import Kept
 from lib.answers.encoding import pack, unpack
 from lib.answers.failures_kept import to_json
-from lib.answers.operation import MOVES, PICK_UP_SECONDS, Operation, State, overdue
+from lib.answers.operation import FINAL, MOVES, PICK_UP_SECONDS, Operation, State, overdue
 from lib.answers.questions import Given
 from lib.answers.work import Work, read_work
 from lib.errors import GatewayError, OutcomeUnknown, StateUnavailable
 from lib.storage.rows import Conflict, Row
+from lib.traffic.deadline import Deadline
 
 if TYPE_CHECKING:
     from lib.storage.properties import Value
@@ -98,6 +99,20 @@ class Operations:
             return await self._end(operation, state, fault)
         except Conflict:
             return await self.read(operation.partition, operation.id) or operation
+
+    async def settle_all(self, deadline: Deadline) -> int:
+        """Settles the operations that nobody has come back for, for as long as it may; returns how many.
+
+        What is left over waits for the next time. Raises `StateUnavailable`.
+        """
+        settled = 0
+        async with aclosing(self._tables.overdue(TABLE, self._now(), [*MOVES.keys() - FINAL])) as pages:
+            async for page in pages:
+                for row in page.rows:
+                    settled += (await self.settle(_operation(row))).is_final
+                if not deadline.remaining():
+                    break
+        return settled
 
     async def done(self, operation: Operation, given: Given) -> Operation:
         """The operation with its answer, or as somebody else has ended it before.

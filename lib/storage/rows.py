@@ -17,3 +17,19 @@ class Row:
     key: str
     values: Mapping[str, Any] = field(repr=False)
     etag: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a search through a table goes on, in Table Storage's own words: they mean something to nobody else."""
+
+    partition: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The rows that one step of a search found; None follows the last."""
+
+    rows: list[Row]
+    following: Position | None

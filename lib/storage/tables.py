@@ -23,7 +23,7 @@ from azure.data.tables.aio import TableServiceClient
 from lib.errors import StateUnavailable
 from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, ServiceDown, one_call
 from lib.storage.properties import Value, to_properties, to_values
-from lib.storage.rows import Conflict, Row
+from lib.storage.rows import Conflict, Page, Position, Row
 from lib.storage.server_clock import ServerClock
 from lib.traffic.circuit import Circuit, CircuitOpen
 
@@ -132,23 +132,33 @@ class Tables:
         select = ",".join(("PartitionKey", "RowKey", *only)) if only else None
         query, parameters = "PartitionKey eq @partition", {"partition": partition}
         async for page in self._pages(table, query, parameters=parameters, select=select):
-            for row in page:
+            for row in page.rows:
                 yield row
 
-    def expired(self, table: str, now: float, *, page: int = 100) -> AsyncGenerator[list[Row]]:
+    def expired(
+        self, table: str, now: float, *, page: int = 100, start: Position | None = None
+    ) -> AsyncGenerator[Page]:
         """The rows whose `expires` is before `now`, without their values: at most `page` at a time.
 
-        Lists may be empty: Table Storage stops a long search every so often and says how to go on.
+        Pages may be empty: Table Storage stops a long search every so often and says how to go on. That may be done
+        later, from `start`, with the same `now` and `page`.
         """
         # As a parameter the SDK writes a number of this size without the L that makes it an Int64, as `expires` is.
         return self._pages(
             table,
             f"expires lt {int(now)}L",
             SEARCH_SECONDS,
+            start,
             read_timeout=SEARCH_SECONDS,
             select="PartitionKey,RowKey",
             results_per_page=page,
         )
+
+    def overdue(self, table: str, now: float, states: Sequence[str], *, page: int = 100) -> AsyncGenerator[Page]:
+        """The rows in one of those `states` whose `deadline` is before `now`. Pages may be empty, as above."""
+        in_one = " or ".join(f"state eq '{state}'" for state in states)
+        query = f"deadline lt {now:.3f} and ({in_one})"
+        return self._pages(table, query, SEARCH_SECONDS, read_timeout=SEARCH_SECONDS, results_per_page=page)
 
     async def ping(self) -> None:
         """Reads a row that nobody writes: the account answers, and lets this identity in."""
@@ -192,9 +202,10 @@ class Tables:
             return str(reply["etag"])
 
     async def _pages(
-        self, table: str, query: str, seconds: float | None = None, **options: Any
-    ) -> AsyncGenerator[list[Row]]:
-        pages = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page()
+        self, table: str, query: str, seconds: float | None = None, start: Position | None = None, **options: Any
+    ) -> AsyncGenerator[Page]:
+        token: Any = start and {"PartitionKey": start.partition, "RowKey": start.key or None}
+        pages: Any = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page(token)
         while True:
             async with self._call(table, seconds):
                 try:
@@ -206,7 +217,11 @@ class Tables:
                     raise
             if entities is None:
                 return
-            yield [_row(entity) for entity in entities]
+            yield Page([_row(entity) for entity in entities], _position(pages.continuation_token))
+
+
+def _position(token: Mapping[str, str | None] | None) -> Position | None:
+    return Position(token["PartitionKey"] or "", token["RowKey"] or "") if token else None
 
 
 def _row(entity: Any) -> Row:

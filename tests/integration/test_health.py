@@ -1,5 +1,6 @@
 """Alive, ready, and what is told to whom."""
 
+import json
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 from azure.data.tables import TableServiceClient
 
+from lib.gateway import SWEPT_TABLES
 from local.people import ALICE
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser
@@ -82,6 +84,20 @@ def test_the_sweeper_removes_expired_sessions(browser: Browser, stack: Stack) ->
         while list(table.query_entities("PartitionKey eq 'expired'")):
             assert time.monotonic() < deadline, "the sweeper left an expired row"
     assert browser.call("GET", "/api/session").status_code == 200
+
+
+def test_a_sweep_is_one_line_of_the_log(stack: Stack, host_log: Path) -> None:
+    """With what became of every table; and its lease is given back for the next one."""
+    assert httpx.post(f"{stack.public_url}/admin/functions/sweep", json={}, trust_env=False).status_code == 202
+    deadline = time.monotonic() + 20
+    while '"expired rows were deleted"' not in (log := host_log.read_text(encoding="utf-8")):
+        assert time.monotonic() < deadline, "no sweep has told of itself"
+    told = next(json.loads(line) for line in log.splitlines() if '"expired rows were deleted"' in line)
+    assert {told[f"{table}_ended"] for table in SWEPT_TABLES} == {"complete"}
+    with TableServiceClient.from_connection_string(stack.azurite.connection_string) as service:
+        timers = service.get_table_client("timers")
+        while timers.get_entity("sweep", "lease")["expires"].value > time.time():
+            assert time.monotonic() < deadline, "the lease was not given back"
 
 
 def test_a_preflight_of_an_allowed_page_is_answered(browser: Browser) -> None:

@@ -1,17 +1,32 @@
 """Rules for the composition root."""
 
+import asyncio
+import json
 import logging
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
+from starlette.responses import Response
 
+from lib import gateway as module
+from lib.answers.cursors import TIMER
 from lib.errors import NotReady
-from lib.gateway import Gateway
+from lib.gateway import SWEEP_LEASE_SECONDS, SWEEP_SECONDS, SWEPT_TABLES, Gateway
+from lib.storage.azure_sdk import CALL_SECONDS
+from lib.storage.leases import ATTEMPTS
+from lib.storage.tables import SEARCH_SECONDS, Tables
 from lib.web.serve import Site
+from tests.lib.storage.front import Front
 from tests.lib.test_settings import PRODUCTION
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 ROOT = Path(__file__).parent.parent.parent
 HEAVY = (
@@ -87,3 +102,77 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = {name for name in HEAVY if name in loaded.split()}
     assert found == set()
+
+
+def test_a_sweep_is_over_before_its_lease_and_its_lease_before_the_next_sweep() -> None:
+    """Were every call as slow as it may be: the last page of each table, its deletions, and what is remembered."""
+    late = len(SWEPT_TABLES) * (SEARCH_SECONDS + 2 * CALL_SECONDS)
+    lease_and_cursors = (2 * ATTEMPTS + 1) * CALL_SECONDS
+    assert lease_and_cursors + SWEEP_SECONDS + late < SWEEP_LEASE_SECONDS < 15 * 60
+
+
+def test_no_function_outlives_a_lease() -> None:
+    """The host ends it first, whatever it is doing."""
+    limit = time.strptime(json.loads((ROOT / "host.json").read_text(encoding="utf-8"))["functionTimeout"], "%H:%M:%S")
+    assert 3600 * limit.tm_hour + 60 * limit.tm_min + limit.tm_sec <= SWEEP_LEASE_SECONDS
+
+
+def sweeping(tables: Tables, table: str, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """A gateway with these tables, of which it sweeps that one."""
+    monkeypatch.setattr(module, "SWEPT_TABLES", (table,))
+    gateway = Gateway({})
+    gateway.tables = tables
+    return gateway
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of sweeps and leases."""
+    loggers = {"lib.answers.sweeper", "lib.storage.leases"}
+    return [record.message for record in caplog.records if record.name in loggers]
+
+
+@pytest.mark.stack
+async def test_of_two_sweeps_at_once_one_works(
+    tables: Tables,
+    fronted: Tables,
+    front: Front,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The other one does nothing, and says so."""
+    first, second = (sweeping(which, table, monkeypatch) for which in (fronted, tables))
+    async with second.leases.hold("another", 1):
+        await tables.insert(table, "p", "k", {"expires": 1})
+    searching, go_on = threading.Event(), threading.Event()
+
+    async def slow(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        searching.set()
+        await asyncio.to_thread(go_on.wait, 20)
+        await front.pass_on(scope, receive, send)
+
+    front.planned.extend([*[front.pass_on] * 3, slow])
+    with caplog.at_level(logging.INFO, "lib"):
+        sweep = asyncio.create_task(first.sweep())
+        assert await asyncio.to_thread(searching.wait, 20)
+        await second.sweep()
+        assert told(caplog) == ["another run has the lease"]
+        assert await tables.read(table, "p", "k")
+        go_on.set()
+        await sweep
+        assert told(caplog)[1:] == ["expired rows were deleted"]
+        assert await tables.read(table, "p", "k") is None
+        await second.sweep()
+    assert told(caplog)[2:] == ["expired rows were deleted"]
+
+
+@pytest.mark.stack
+async def test_a_sweep_while_storage_is_away_fails_in_the_log_alone(
+    fronted: Tables, front: Front, table: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host would write the exception down as it is, with all that the SDK put into it."""
+    gateway = sweeping(fronted, table, monkeypatch)
+    front.planned.extend([Response(status_code=403)] * ATTEMPTS)
+    await gateway.sweep()
+    assert told(caplog) == ["a lease could not be had"]
+    assert TIMER in [record.__dict__.get("timer") for record in caplog.records]

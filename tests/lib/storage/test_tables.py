@@ -17,7 +17,7 @@ from lib.errors import StateUnavailable
 from lib.settings import StateStorage
 from lib.storage import azure_sdk
 from lib.storage import tables as tables_module
-from lib.storage.rows import Conflict, Row
+from lib.storage.rows import Conflict, Page, Position, Row
 from lib.storage.server_clock import ServerClock
 from lib.storage.tables import SEARCH_SECONDS, Tables
 from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, Circuit
@@ -79,6 +79,7 @@ async def test_a_missing_table_has_no_rows(tables: Tables, table: str) -> None:
     """Neither a partition nor a search for expired rows needs the table."""
     assert [row async for row in tables.rows(table, "p")] == []
     assert [page async for page in tables.expired(table, SOON)] == []
+    assert [page async for page in tables.expired(table, SOON, start=Position("cA==", "aw=="))] == []
 
 
 async def test_rows_come_with_the_values_that_were_asked_for(tables: Tables, table: str) -> None:
@@ -177,8 +178,46 @@ async def test_expired_rows_come_in_pages_of_keys_and_etags(tables: Tables, tabl
         await tables.insert(table, f"p{number}", "k", {"expires": SOON + number, "sealed": b"x"}) for number in range(7)
     ]
     pages = [page async for page in tables.expired(table, SOON + 5.9, page=2)]
-    assert [len(page) for page in pages] == [2, 2, 1]
-    assert [row for page in pages for row in page] == [Row(row.partition, row.key, {}, row.etag) for row in rows[:5]]
+    assert [len(page.rows) for page in pages] == [2, 2, 1]
+    assert [row for page in pages for row in page.rows] == [
+        Row(row.partition, row.key, {}, row.etag) for row in rows[:5]
+    ]
+
+
+async def test_a_search_goes_on_where_another_one_stopped(tables: Tables, table: str) -> None:
+    """Whatever has become of the rows there and before: a position is a place, not a row."""
+    for number in range(6):
+        await tables.insert(table, f"p{number}", "k", ALIVE)
+    whole = [page async for page in tables.expired(table, SOON + 1, page=2)]
+    assert [page.following is None for page in whole] == [False, False, True]
+    rest = [page async for page in tables.expired(table, SOON + 1, page=2, start=whole[0].following)]
+    assert rest == whole[1:]
+    for page in whole[:2]:
+        for row in page.rows[:1]:
+            await tables.delete(table, row.partition, row.key)
+    rest = [page async for page in tables.expired(table, SOON + 1, page=2, start=whole[0].following)]
+    assert [row.partition for page in rest for row in page.rows] == ["p3", "p4", "p5"]
+
+
+async def test_a_search_that_is_stopped_before_it_finds_a_row_goes_on(
+    tables: Tables, fronted: Tables, front: Front, table: str
+) -> None:
+    """An empty page with a position is no end; at the next partition there is no key in it."""
+    row = await tables.insert(table, "p", "k", ALIVE)
+    front.planned.append(JSONResponse({"value": []}, headers={"x-ms-continuation-NextPartitionKey": "cA=="}))
+    pages = [page async for page in fronted.expired(table, SOON + 1)]
+    assert pages == [Page([], Position("cA==", "")), Page([Row("p", "k", {}, row.etag)], None)]
+    asked: list[str] = []
+
+    async def ask(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        asked.append(scope["query_string"].decode())
+        await front.pass_on(scope, receive, send)
+
+    front.planned.append(ask)
+    again = [page async for page in fronted.expired(table, SOON + 1, start=pages[0].following)]
+    assert again == pages[1:]
+    assert "NextPartitionKey=cA%3D%3D" in asked[0]
+    assert "NextRowKey" not in asked[0], "what the service did not say it is not told"
 
 
 @pytest.mark.usefixtures("trusted")
@@ -215,7 +254,7 @@ async def _rows(tables: Tables, table: str, row: Row) -> None:
 
 
 async def _expired(tables: Tables, table: str, row: Row) -> None:
-    assert [len(page) async for page in tables.expired(table, row.values["expires"] + 1)] == [1]
+    assert [len(page.rows) async for page in tables.expired(table, row.values["expires"] + 1)] == [1]
 
 
 REPEATED: dict[str, Call] = {
