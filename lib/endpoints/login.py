@@ -68,6 +68,7 @@ async def exchange(gateway: Gateway, request: Request) -> Response:
         principal.username,
         assertion=principal.grant.token,
         assertion_expires_at=principal.grant.expires_at,
+        assertion_issued_at=principal.grant.issued_at,
         acrs=" ".join(sorted(principal.acrs)),
     )
     session = await _open(gateway, session_cookie(request), signed_in)

@@ -43,11 +43,16 @@ async def authenticate(
         raise TokenMissing
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
-    session = await sessions().find(value)
-    principal = principal_of_session(session, sessions())
-    if session.created < await revocations.valid_after(principal.tenant_id, principal.object_id):
+    return principal_of_session(await session_in_force(value, sessions(), revocations), sessions())
+
+
+async def session_in_force(cookie: str, sessions: "Sessions", revocations: "Revocations") -> "Session":
+    """The session of `cookie`. Raises `SessionExpired` where it has ended, or where what it stands for was revoked."""
+    session = await sessions.find(cookie)
+    signed_in = session.signed_in
+    if session.issued_at < await revocations.valid_after(signed_in.tenant_id, signed_in.object_id):
         raise SessionExpired
-    return principal
+    return session
 
 
 def principal_of_token(access_token: AccessToken) -> Principal:
@@ -59,7 +64,7 @@ def principal_of_token(access_token: AccessToken) -> Principal:
         kind=access_token.kind,
         signed_in="bearer",
         expires_at=access_token.expires_at,
-        grant=Assertion(access_token.token, access_token.expires_at) if person else None,
+        grant=Assertion(access_token.token, access_token.expires_at, access_token.issued_at) if person else None,
         name=access_token.name,
         username=access_token.username,
         roles=access_token.roles,
@@ -72,7 +77,7 @@ def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     signed_in = session.signed_in
     grant: Assertion | RefreshGrant
     if signed_in.assertion:
-        grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at)
+        grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at, signed_in.assertion_issued_at)
     else:
         grant = RefreshGrant(session, sessions)
     return Principal(

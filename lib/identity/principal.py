@@ -16,10 +16,14 @@ OPERATOR_ROLE = "Gateway.Operate"
 
 @dataclass(frozen=True)
 class Assertion:
-    """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523)."""
+    """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523).
+
+    Times are in seconds since the epoch.
+    """
 
     token: str = field(repr=False)
     expires_at: float
+    issued_at: float
 
     @property
     def key(self) -> str:

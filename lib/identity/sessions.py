@@ -40,10 +40,10 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.([0-9a-f]{32})")
 class SignedIn:
     """What a session remembers of a sign-in. Either `assertion` or `refresh_token` gets Fabric tokens.
 
-    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's pages know the person by, `sid`
-    what it names the sign-in by when it tells that it has ended. `acrs` are the assertion's authentication contexts,
-    separated by spaces. `claims` is the claims request (JSON) that the sign-in has answered, `challenge` the one that a
-    stronger sign-in has to answer, which is begun by `challenge_handle`.
+    The times of the assertion are in seconds since the epoch. `login_hint` is what Entra's pages know the person by,
+    `sid` what it names the sign-in by when it tells that it has ended. `acrs` are the assertion's authentication
+    contexts, separated by spaces. `claims` is the claims request (JSON) that the sign-in has answered, `challenge` the
+    one that a stronger sign-in has to answer, which is begun by `challenge_handle`.
     """
 
     tenant_id: str
@@ -54,6 +54,7 @@ class SignedIn:
     sid: str = field(default="", repr=False)
     assertion: str = field(default="", repr=False)
     assertion_expires_at: float = 0
+    assertion_issued_at: float = 0
     acrs: str = ""
     refresh_token: str = field(default="", repr=False)
     claims: str = field(default="", repr=False)
@@ -70,6 +71,11 @@ class Session:
     last_seen: float
     ends: float
     row: Row = field(repr=False)
+
+    @property
+    def issued_at(self) -> float:
+        """The moment that revocations are compared with: a token is as old as it was before it became a session."""
+        return min(self.created, self.signed_in.assertion_issued_at or self.created)
 
 
 class Sessions:

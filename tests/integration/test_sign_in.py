@@ -1,14 +1,17 @@
 """Signing in and out, by hand-driven HTTP through the emulated Entra."""
 
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from azure.data.tables import TableServiceClient
 from starlette.responses import Response
 
 from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
-from local.stack import Stack
+from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser, app_token
+from tests.integration.people import newcomers
 
 
 def test_a_browser_signs_in_by_redirect_and_has_a_session(browser: Browser) -> None:
@@ -271,6 +274,23 @@ def test_whoever_revokes_everything_has_to_sign_in_again(
         browser.sign_in("bob")
         assert browser.call("GET", "/api/session").status_code == 200
     _forget_revocations(stack)
+
+
+def test_a_revoked_token_does_not_live_on_as_a_session(browser: Browser, stack: Stack, tmp_path: Path) -> None:
+    """An instance that has not heard of the revocation may still make one of it; elsewhere it counts for nothing."""
+    with newcomers(stack, 1) as (carol,), (tmp_path / "log").open("wb") as log:
+        bearer = {"Authorization": f"Bearer {browser.token(carol.key)}"}
+        late = Host(free_port(), stack.environment, log)
+        try:
+            assert httpx.get(f"{late.url}/api/session", headers=bearer, trust_env=False).status_code == 200
+            assert browser.call("DELETE", "/api/sessions", headers=bearer).status_code == 204
+            made = httpx.post(f"{late.url}/api/login", headers=bearer, trust_env=False)
+        finally:
+            late.stop()
+        assert made.status_code == 201
+        browser.cookies["__Host-session"] = made.headers["set-cookie"].partition("=")[2].partition(";")[0]
+        assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+        assert browser.ask("total sales by month").json()["code"] == "session_expired"
 
 
 def test_an_operator_revokes_a_person_or_a_tenant(browser: Browser, stack: Stack) -> None:

@@ -72,7 +72,7 @@ def world() -> Iterator[World]:
 
 def bearer(token: str = "alice", expires_at: float = START + 4000) -> Principal:
     """A person who brings an access token."""
-    return Principal(TENANT, PERSON, "user", "bearer", expires_at, Assertion(token, expires_at))
+    return Principal(TENANT, PERSON, "user", "bearer", expires_at, Assertion(token, expires_at, START))
 
 
 class Instance:

@@ -299,7 +299,7 @@ async def test_an_entra_that_hangs_is_an_outage(peers: Peers, monkeypatch: pytes
 
 async def test_the_profile_comes_from_graph(one_gateway: Gateway) -> None:
     """With a token for Graph, on the person's behalf."""
-    grant = Assertion(one_gateway.peers.token(ALICE), time.time() + 3600)
+    grant = Assertion(one_gateway.peers.token(ALICE), time.time() + 3600, time.time())
     principal = Principal(TENANT_ID, ALICE.object_id, "user", "bearer", grant.expires_at, grant)
     graph_url = one_gateway.settings.graph_url
     token = await OnBehalfOf(one_gateway.entra).token_for(principal, f"{graph_url}/User.Read")

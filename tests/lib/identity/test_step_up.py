@@ -46,7 +46,8 @@ async def test_who_brought_a_token_takes_the_claims_to_entra_themselves(sessions
     """By bearer, or by a session that was opened with a token; an app as well."""
     by_token = replace(ALICE, refresh_token="", assertion="token", assertion_expires_at=1_800_003_600)
     _, session = await sessions.open(by_token)
-    bearer = Principal("tenant", "alice", "user", "bearer", 1_800_003_600, Assertion("token", 1_800_003_600))
+    grant = Assertion("token", 1_800_003_600, 1_800_000_000)
+    bearer = Principal("tenant", "alice", "user", "bearer", 1_800_003_600, grant)
     for principal in (principal_of_session(session, sessions), bearer, APP):
         with pytest.raises(StepUpRequired) as told:
             async with step_up_by_sign_in(principal, BASE):
