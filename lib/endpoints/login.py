@@ -61,14 +61,17 @@ async def exchange(gateway: Gateway, request: Request) -> Response:
     principal = await gateway.authenticate(request)
     if not isinstance(principal.grant, Assertion):
         raise UserRequired("Only a person can have a session.")
+    assertion = principal.grant
     signed_in = SignedIn(
         principal.tenant_id,
         principal.object_id,
         principal.name,
         principal.username,
-        assertion=principal.grant.token,
-        assertion_expires_at=principal.grant.expires_at,
-        assertion_issued_at=principal.grant.issued_at,
+        assertion.login_hint,
+        assertion.sid,
+        assertion=assertion.token,
+        assertion_expires_at=assertion.expires_at,
+        assertion_issued_at=assertion.issued_at,
         acrs=" ".join(sorted(principal.acrs)),
     )
     session = await _open(gateway, session_cookie(request), signed_in)

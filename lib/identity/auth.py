@@ -57,14 +57,20 @@ async def session_in_force(cookie: str, sessions: "Sessions", revocations: "Revo
 
 def principal_of_token(access_token: AccessToken) -> Principal:
     """The principal that a validated access token speaks for."""
-    person = access_token.kind == "user"
+    assertion = Assertion(
+        access_token.token,
+        access_token.expires_at,
+        access_token.issued_at,
+        access_token.sid,
+        access_token.login_hint,
+    )
     return Principal(
         tenant_id=access_token.tenant_id,
         object_id=access_token.object_id,
         kind=access_token.kind,
         signed_in="bearer",
         expires_at=access_token.expires_at,
-        grant=Assertion(access_token.token, access_token.expires_at, access_token.issued_at) if person else None,
+        grant=assertion if access_token.kind == "user" else None,
         name=access_token.name,
         username=access_token.username,
         roles=access_token.roles,
@@ -77,7 +83,13 @@ def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     signed_in = session.signed_in
     grant: Assertion | RefreshGrant
     if signed_in.assertion:
-        grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at, signed_in.assertion_issued_at)
+        grant = Assertion(
+            signed_in.assertion,
+            signed_in.assertion_expires_at,
+            signed_in.assertion_issued_at,
+            signed_in.sid,
+            signed_in.login_hint,
+        )
     else:
         grant = RefreshGrant(session, sessions)
     return Principal(

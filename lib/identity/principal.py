@@ -18,12 +18,15 @@ OPERATOR_ROLE = "Gateway.Operate"
 class Assertion:
     """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523).
 
-    Times are in seconds since the epoch.
+    Times are in seconds since the epoch. `sid` is Entra's session, and `login_hint` what its logout page wants, where
+    the token tells them.
     """
 
     token: str = field(repr=False)
     expires_at: float
     issued_at: float
+    sid: str = field(default="", repr=False)
+    login_hint: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:

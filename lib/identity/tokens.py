@@ -47,7 +47,8 @@ _jws = jwt.PyJWS()
 class AccessToken:
     """A validated access token: who speaks (`kind`), through which client, with which rights.
 
-    Times are in seconds since the epoch. `name` and `username` are for display alone.
+    Times are in seconds since the epoch. `name` and `username` are for display alone. `sid` is Entra's session,
+    `login_hint` what its logout page wants.
     """
 
     token: str = field(repr=False)
@@ -63,11 +64,12 @@ class AccessToken:
     name: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
     sid: str = field(default="", repr=False)
+    login_hint: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class IdToken:
-    """A validated id token: who signed in. `sid` is Entra's session, `login_hint` what its logout page wants."""
+    """A validated id token: who signed in. `sid` and `login_hint` are as in an access token."""
 
     tenant_id: str = field(repr=False)
     object_id: str = field(repr=False)
@@ -127,6 +129,7 @@ class TokenValidator:
             name=claims.optional_text("name"),
             username=claims.optional_text("preferred_username"),
             sid=claims.optional_text("sid"),
+            login_hint=claims.optional_text("login_hint"),
         )
 
     async def validate_id_token(self, token: str, nonce: str) -> IdToken:

@@ -4,11 +4,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 from azure.data.tables import TableServiceClient
 from starlette.responses import Response
 
-from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
+from local.entra import tokens
+from local.entra.tenant import GATEWAY_SCOPE, Access
+from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, SCRIPT_CLIENT_ID, TENANT_ID
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser, app_token
 from tests.integration.people import newcomers
@@ -255,6 +258,26 @@ def test_entras_own_logout_ends_the_session_here(browser: Browser) -> None:
         reply = browser.call("GET", "/api/logout/frontchannel", params={"sid": sid}, cookies=False)
         assert (reply.status_code, reply.content) == (200, b"")
     assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
+def test_entras_own_logout_ends_a_session_by_token_too(browser: Browser) -> None:
+    """The token tells what Entra calls the sign-in that it is of."""
+    token = browser.token("bob")
+    browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {token}"})
+    assert browser.call("GET", "/api/session").status_code == 200
+    sid = jwt.decode(token, options={"verify_signature": False})["sid"]
+    browser.call("GET", "/api/logout/frontchannel", params={"sid": sid}, cookies=False)
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
+def test_a_session_by_token_is_signed_out_at_entra_without_a_choice(browser: Browser, stack: Stack) -> None:
+    """Where the token tells what Entra's logout page wants to know, the page is told."""
+    access = Access(GATEWAY_CLIENT_ID, (GATEWAY_SCOPE,))
+    claims = tokens.person_claims(BOB, access.audience, "a-session") | {"scp": access.scp, "login_hint": "bob's hint"}
+    token = tokens.lasting(stack.issuer, 3600, claims | {"azp": SCRIPT_CLIENT_ID, "azpacr": tokens.PUBLIC})
+    browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {token}"})
+    target = urlsplit(browser.page_call("POST", "/api/logout").json()["end_session_url"])
+    assert parse_qs(target.query)["logout_hint"] == ["bob's hint"]
 
 
 def test_whoever_revokes_everything_has_to_sign_in_again(

@@ -59,9 +59,14 @@ def alice() -> SignedIn:
 
 def by_token(signed_in: SignedIn, issued_at: float) -> SignedIn:
     """The same person, who brings an access token."""
-    until = issued_at + 4000
     return replace(
-        signed_in, refresh_token="", assertion="token", assertion_expires_at=until, assertion_issued_at=issued_at
+        signed_in,
+        refresh_token="",
+        login_hint="a-hint",
+        sid="the-session",
+        assertion="token",
+        assertion_expires_at=issued_at + 4000,
+        assertion_issued_at=issued_at,
     )
 
 
@@ -110,8 +115,9 @@ async def test_a_session_of_a_release_that_did_not_know_the_tokens_age_counts_fr
     assert session.issued_at == session.created
 
 
-async def test_what_a_session_is_exchanged_with_knows_its_times(instance: Instance, alice: SignedIn) -> None:
-    """The token in a session is the token that was brought."""
+async def test_the_token_in_a_session_is_the_token_that_was_brought(instance: Instance, alice: SignedIn) -> None:
+    """With its times, and with what Entra calls the sign-in; nothing of it is shown."""
     _, session = await instance.sessions.open(by_token(alice, 1_799_999_000))
     grant = principal_of_session(session, instance.sessions).grant
-    assert grant == Assertion("token", 1_800_003_000, 1_799_999_000)
+    assert grant == Assertion("token", 1_800_003_000, 1_799_999_000, "the-session", "a-hint")
+    assert not [hidden for hidden in ("token'", "the-session", "a-hint") if hidden in repr(grant)]

@@ -97,12 +97,13 @@ GOOD = {"alg": "RS256", "typ": "JWT", "kid": "current"}
 
 async def test_a_persons_token_is_read(validator: TokenValidator) -> None:
     """Everything that the gateway goes by, from the claims."""
-    token = mint(claims(scp="access_as_user other", roles=["Gateway.Operate"]))
+    token = mint(claims(scp="access_as_user other", roles=["Gateway.Operate"], login_hint="hint"))
     read = await validator.validate(token)
     assert (read.kind, read.tenant_id, read.object_id, read.client_id) == ("user", TENANT, PERSON, SPA)
     assert read.scopes == {"access_as_user", "other"}
     assert read.roles == {"Gateway.Operate"}
-    assert (read.name, read.username, read.sid) == ("Alice Arden", "alice@contoso.example", "the-session")
+    assert (read.name, read.username) == ("Alice Arden", "alice@contoso.example")
+    assert (read.sid, read.login_hint) == ("the-session", "hint")
     assert (read.issued_at, read.expires_at, read.token) == (NOW, NOW + 4000, token)
 
 
@@ -116,9 +117,10 @@ async def test_an_apps_token_is_read(validator: TokenValidator) -> None:
 
 async def test_a_token_shows_nothing_of_itself(validator: TokenValidator) -> None:
     """Neither the token nor who it is about appears in a repr."""
-    token = mint(claims())
+    token = mint(claims(login_hint="a-hint"))
     shown = repr(await validator.validate(token))
-    assert not [secret for secret in (token, PERSON, TENANT, "Alice", "alice@", "the-session") if secret in shown]
+    secrets = (token, PERSON, TENANT, "Alice", "alice@", "the-session", "a-hint")
+    assert not [secret for secret in secrets if secret in shown]
 
 
 @pytest.mark.parametrize("typ", ["JWT", "at+jwt"])
@@ -218,6 +220,7 @@ ATTACKS = {
     "an app that proved nothing": mint(app_claims(azpacr="0")),
     "an app that does not say how it proved itself": mint(app_claims(azpacr=None)),
     "name a number": mint(claims(name=5)),
+    "login_hint a number": mint(claims(login_hint=5)),
 }
 MISSING = ("aud", "iss", "iat", "nbf", "exp", "azp", "oid", "sub", "tid", "ver")
 
