@@ -25,7 +25,7 @@ async def begin(gateway: Gateway, request: Request) -> Response:
     if request.header("sec-fetch-dest") not in {"", "document"}:  # an image or a frame elsewhere signs nobody in
         raise OriginRejected("A sign-in is begun by going to this address, not by including it.")
     before, handle = session_cookie(request), request.query.get("step_up")
-    weaker = await challenged(gateway.sessions, before, handle) if handle else None
+    weaker = await challenged(gateway.sessions, gateway.revocations, before, handle) if handle else None
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO, weaker)
     sealed = await gateway.flows.seal(replace(flow, session=before))
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
