@@ -4,6 +4,10 @@ The cookie carries the person's partition, a secret of 256 bits, and an HMAC of 
 without looking anywhere. The row's key is another HMAC of that secret, so who reads the table cannot make a cookie, and
 who holds a cookie finds one row only. The row is written with `insert` and `update`, never with an upsert: a late write
 must not bring a session back after logout.
+
+When a session was opened and when it ends is sealed like the rest, so who writes the table cannot prolong one. The
+columns of those names serve the sweeper and the order of sessions, and a release that does not know better; the last
+use stands in a column alone, for it can do no more than keep a session to its end.
 """
 
 import hmac
@@ -108,7 +112,7 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         key = await self._keys.row("session", secret)
         values: dict[str, Value] = {
-            "sealed": await self._sealed(partition, key, signed_in),
+            "sealed": await self._sealed(partition, key, signed_in, now, ends),
             "created": now,
             "last_seen": now,
             "ends": ends,
@@ -223,7 +227,7 @@ class Sessions:
             if signed_in == session.signed_in:
                 return session
             try:
-                sealed = await self._sealed(row.partition, row.key, signed_in)
+                sealed = await self._sealed(row.partition, row.key, signed_in, session.created, session.ends)
                 row = await self._tables.update(TABLE, row, {"sealed": sealed})
             except Conflict:
                 session = await self.read_again(session)
@@ -231,17 +235,19 @@ class Sessions:
                 return replace(session, signed_in=signed_in, row=row)
         raise StateUnavailable
 
-    async def _sealed(self, partition: str, key: str, signed_in: SignedIn) -> bytes:
-        return await self._sealer.seal(json.dumps(asdict(signed_in)).encode(), TABLE, partition, key)
+    async def _sealed(self, partition: str, key: str, signed_in: SignedIn, created: float, ends: float) -> bytes:
+        content = asdict(signed_in) | {"created": created, "ends": ends}
+        return await self._sealer.seal(json.dumps(content).encode(), TABLE, partition, key)
 
     async def _opened(self, row: Row) -> Session:
         try:
             opened = await self._sealer.open(row.values["sealed"], TABLE, row.partition, row.key)
         except Unsealable as fault:
             raise SessionExpired from fault
-        known = SignedIn.__dataclass_fields__.keys()
-        signed_in = SignedIn(**{name: value for name, value in json.loads(opened).items() if name in known})
-        return Session(signed_in, row.values["created"], row.values["last_seen"], row.values["ends"], row)
+        content, known = json.loads(opened), SignedIn.__dataclass_fields__.keys()
+        signed_in = SignedIn(**{name: value for name, value in content.items() if name in known})
+        times = content if "ends" in content else row.values  # a release that has the times in columns alone wrote it
+        return Session(signed_in, times["created"], min(row.values["last_seen"], self._now()), times["ends"], row)
 
     async def _touch(self, session: Session, now: float) -> Session:
         try:

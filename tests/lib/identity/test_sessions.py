@@ -1,9 +1,10 @@
 """Rules for sessions, on a real Azurite and with the real Key Vault client."""
 
 import asyncio
+import json
 import re
 import uuid
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -150,6 +151,54 @@ async def test_a_session_by_access_token_ends_with_the_token(sessions: Sessions,
     clock.advance(600)
     with pytest.raises(SessionExpired):
         await sessions.find(cookie)
+
+
+@pytest.mark.parametrize("seconds", [ABSOLUTE, 10**9], ids=["a little", "for ever"])
+async def test_who_writes_the_table_cannot_prolong_a_session(
+    sessions: Sessions, tables: Tables, clock: Clock, seconds: int
+) -> None:
+    """Times in columns are for the sweeper; those that count are sealed, also once something else was changed."""
+    cookie, opened = await sessions.open(ALICE)
+    await sessions.challenge(opened, CLAIMS)
+    later = dict.fromkeys(("created", "last_seen", "ends"), clock.now + seconds)
+    row = (await sessions.find(cookie)).row
+    await tables.update(TABLE, row, later | {"expires": int(clock.now) + seconds})
+    found = await sessions.find(cookie)
+    assert (found.created, found.last_seen, found.ends) == (opened.created, clock.now, opened.ends)
+    assert found.issued_at == opened.created
+    clock.advance(ABSOLUTE)
+    with pytest.raises(SessionExpired):
+        await sessions.find(cookie)
+
+
+async def test_a_last_use_that_is_yet_to_come_is_none(sessions: Sessions, tables: Tables, clock: Clock) -> None:
+    """Half an hour from when it is read, and not from when somebody says it will be."""
+    cookie, opened = await sessions.open(ALICE)
+    await tables.update(TABLE, opened.row, {"last_seen": clock.now + ABSOLUTE})
+    assert (await sessions.find(cookie)).last_seen == clock.now
+
+
+async def test_a_row_of_the_release_before_opens_and_is_sealed_with_its_times_at_its_next_change(
+    sessions: Sessions, tables: Tables, clock: Clock
+) -> None:
+    """Old and new code run side by side during an update: that one has the times in columns alone."""
+    cookie, opened = await sessions.open(ALICE)
+    partition, key = opened.row.partition, opened.row.key
+    before = await sessions._sealer.seal(json.dumps(asdict(ALICE)).encode(), TABLE, partition, key)
+    await tables.update(TABLE, opened.row, {"sealed": before, "created": clock.now - 5, "ends": clock.now + 5})
+    found = await sessions.find(cookie)
+    assert (found.signed_in, found.created, found.ends) == (ALICE, clock.now - 5, clock.now + 5)
+    await sessions.renew(found, "refresh-2")
+    await tables.update(TABLE, (await sessions.find(cookie)).row, {"ends": clock.now + ABSOLUTE})
+    assert (await sessions.find(cookie)).ends == clock.now + 5
+
+
+async def test_the_columns_that_others_read_are_written(sessions: Sessions, clock: Clock) -> None:
+    """The sweeper, the order of a person's sessions, and the release before."""
+    _, opened = await sessions.open(ALICE)
+    columns = {name: value for name, value in opened.row.values.items() if name != "sealed"}
+    ends = clock.now + ABSOLUTE
+    assert columns == {"created": clock.now, "last_seen": clock.now, "ends": ends, "expires": int(ends)}
 
 
 async def test_not_every_request_writes(sessions: Sessions, clock: Clock) -> None:
