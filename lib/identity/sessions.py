@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib.errors import SessionExpired, SessionForged, StateUnavailable
+from lib.errors import LoginFailed, SessionExpired, SessionForged, StateUnavailable
 from lib.storage.row_keys import KEY_DIGITS
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Sealer, Unsealable
@@ -103,7 +103,10 @@ class Sessions:
         self._now = now
 
     async def open(self, signed_in: SignedIn) -> tuple[str, Session]:
-        """A new session and the value of its cookie. A session by assertion ends with the assertion."""
+        """A new session and the value of its cookie. A session by assertion ends with the assertion.
+
+        Raises `LoginFailed` where the sign-in was ended at Entra while the session was made.
+        """
         now = self._now()
         ends = now + self._absolute_seconds
         if signed_in.assertion:
@@ -119,9 +122,12 @@ class Sessions:
             "expires": int(ends),
         }
         if signed_in.sid:  # first: a session that this does not know could not be ended from outside
-            sid = await self._keys.row("sid", signed_in.sid)
-            await self._tables.insert(SIDS, sid, f"{partition}{key}", {"expires": int(ends)})
+            sid, entry = await self._keys.row("sid", signed_in.sid), f"{partition}{key}"
+            await self._tables.insert(SIDS, sid, entry, {"expires": int(ends)})
         row = await self._tables.insert(TABLE, partition, key, values)
+        if signed_in.sid and await self._tables.read(SIDS, sid, entry) is None:
+            await self._tables.delete(TABLE, partition, key)
+            raise LoginFailed("The sign-in has ended at the identity provider meanwhile. Begin it again.")
         await self._make_room(row)
         cookie = f"{partition}.{secret}.{await self._keys.row('cookie', partition, secret)}"
         return cookie, Session(signed_in, now, now, ends, row)
@@ -196,8 +202,9 @@ class Sessions:
         """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0)."""
         async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid)):
             partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
-            await self._tables.delete(TABLE, partition, key)
+            await self._tables.delete(TABLE, partition, key)  # first: where it fails, it can be tried again
             await self._tables.delete(SIDS, entry.partition, entry.key)
+            await self._tables.delete(TABLE, partition, key)  # where it was being opened and has not looked since
 
     async def _make_room(self, newest: Row) -> None:
         """Ends a person's oldest sessions, so that with the newest they have at most ten.

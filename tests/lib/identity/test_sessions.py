@@ -4,16 +4,23 @@ import asyncio
 import json
 import re
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lib.errors import SessionExpired, SessionForged, StateUnavailable
+from lib.errors import LoginFailed, SessionExpired, SessionForged, StateUnavailable
 from lib.identity.sessions import CHANGE_ATTEMPTS, MOST_SESSIONS, SIDS, TABLE, Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
+from lib.storage.rows import Row
 from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import Tables
 from tests.clock import Clock
@@ -32,6 +39,13 @@ def sessions(key_vault_client: KeyVault, tables: Tables, clock: Clock) -> Sessio
     """Sessions that end after half an hour unused and after eight hours at the latest."""
     sealer = Sealer(KeyRing(key_vault_client, now=clock))
     keys = RowKeys(key_vault_client)
+    return Sessions(tables, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
+
+
+@pytest.fixture
+def another(key_vault_client: KeyVault, tables: Tables, clock: Clock) -> Sessions:
+    """Another instance's."""
+    sealer, keys = Sealer(KeyRing(key_vault_client, now=clock)), RowKeys(key_vault_client)
     return Sessions(tables, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
 
 
@@ -287,6 +301,101 @@ async def test_a_sign_in_that_ended_at_entra_ends_here(sessions: Sessions, table
     assert (await sessions.find(stays)).signed_in.name == "Alice Arden"
     assert [row async for row in tables.rows(SIDS, await sessions._keys.row("sid", sid))] == []
     await sessions.end_by_sid(sid)
+
+
+ORDERS = ["".join("o" if turn in opening else "e" for turn in range(7)) for opening in combinations(range(7), 3)]
+
+
+class Turns:
+    """Tables for two pieces of work, whose calls come in a given order; who is done leaves the turns to the other."""
+
+    def __init__(self, tables: Tables, order: str) -> None:
+        self._tables = tables
+        self._order = list(order)
+        self._moved = asyncio.Condition()
+
+    def of(self, who: str) -> Any:
+        """The tables as one of the two sees them."""
+        return SimpleNamespace(
+            read=partial(self._call, who, self._tables.read),
+            insert=partial(self._call, who, self._tables.insert),
+            delete=partial(self._call, who, self._tables.delete),
+            rows=partial(self._rows, who),
+        )
+
+    async def leave(self, who: str) -> None:
+        """Ends that one's turns."""
+        async with self._moved:
+            self._order = [other for other in self._order if other != who]
+            self._moved.notify_all()
+
+    async def _call[T](self, who: str, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        async with self._moved:
+            await self._moved.wait_for(lambda: who not in self._order or self._order[0] == who)
+            result = await call(*arguments)
+            if who in self._order:
+                self._order.remove(who)
+            self._moved.notify_all()
+            return result
+
+    async def _rows(self, who: str, table: str, partition: str) -> AsyncIterator[Row]:
+        async def found() -> list[Row]:
+            return [row async for row in self._tables.rows(table, partition)]
+
+        for row in await self._call(who, found):
+            yield row
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_a_logout_at_entra_amid_a_sign_in_leaves_no_session_that_no_sid_ends(
+    sessions: Sessions, another: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """Opening (o) makes three calls until it is sure, ending (e) four: in whatever order they come."""
+    sid, turns = f"{uuid.uuid4()}", Turns(tables, order)
+    monkeypatch.setattr(sessions, "_tables", turns.of("o"))
+    monkeypatch.setattr(another, "_tables", turns.of("e"))
+
+    async def opened() -> str:
+        try:
+            return (await sessions.open(replace(ALICE, sid=sid)))[0]
+        except LoginFailed:
+            return ""
+        finally:
+            await turns.leave("o")
+
+    async def ended() -> None:
+        await another.end_by_sid(sid)
+        await turns.leave("e")
+
+    cookie, _ = await asyncio.gather(opened(), ended())
+    monkeypatch.undo()
+    if cookie:
+        with suppress(SessionExpired):
+            await sessions.find(cookie)
+            await sessions.end_by_sid(sid)
+        with pytest.raises(SessionExpired):
+            await sessions.find(cookie)
+
+
+async def test_a_sign_in_that_ended_at_entra_while_its_session_was_made_fails(
+    sessions: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves no row."""
+    sid, insert = f"{uuid.uuid4()}", tables.insert
+    person = replace(ALICE, object_id=sid, sid=sid)
+
+    async def insert_late(table: str, *arguments: Any) -> Row:
+        if table == TABLE:
+            await sessions.end_by_sid(sid)
+        return await insert(table, *arguments)
+
+    monkeypatch.setattr(tables, "insert", insert_late)
+    with pytest.raises(LoginFailed):
+        await sessions.open(person)
+    partition = await sessions._keys.partition(person.tenant_id, person.object_id)
+    assert [row async for row in tables.rows(TABLE, partition)] == []
+    monkeypatch.undo()
+    assert (await sessions.find((await sessions.open(person))[0])).signed_in == person
 
 
 async def test_a_renewed_refresh_token_is_kept(sessions: Sessions) -> None:
