@@ -199,12 +199,25 @@ class Sessions:
             await self._tables.delete(TABLE, row.partition, row.key)
 
     async def end_by_sid(self, sid: str) -> None:
-        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0)."""
-        async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid)):
-            partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
-            await self._tables.delete(TABLE, partition, key)  # first: where it fails, it can be tried again
-            await self._tables.delete(SIDS, entry.partition, entry.key)
-            await self._tables.delete(TABLE, partition, key)  # where it was being opened and has not looked since
+        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0).
+
+        One that cannot be ended does not keep the others: `StateUnavailable` is raised once they are.
+        """
+        entries = [entry async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid))]
+        fault = None
+        for entry in entries:
+            try:
+                await self._end_by_entry(entry)
+            except StateUnavailable as failure:
+                fault = failure
+        if fault:
+            raise fault
+
+    async def _end_by_entry(self, entry: Row) -> None:
+        partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
+        await self._tables.delete(TABLE, partition, key)  # first: where it fails, it can be tried again
+        await self._tables.delete(SIDS, entry.partition, entry.key)
+        await self._tables.delete(TABLE, partition, key)  # where it was being opened and has not looked since
 
     async def _make_room(self, newest: Row) -> None:
         """Ends a person's oldest sessions, so that with the newest they have at most ten.

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from starlette.responses import Response
 
 from lib.errors import LoginFailed, SessionExpired, SessionForged, StateUnavailable
 from lib.identity.sessions import CHANGE_ATTEMPTS, MOST_SESSIONS, SIDS, TABLE, Session, Sessions, SignedIn
@@ -24,6 +25,7 @@ from lib.storage.rows import Row
 from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import Tables
 from tests.clock import Clock
+from tests.lib.storage.front import Front
 
 pytestmark = pytest.mark.stack
 
@@ -303,6 +305,23 @@ async def test_a_sign_in_that_ended_at_entra_ends_here(sessions: Sessions, table
     await sessions.end_by_sid(sid)
 
 
+@pytest.mark.parametrize("failing", range(3), ids=["the session", "its entry", "the session again"])
+async def test_one_session_that_cannot_be_ended_does_not_keep_the_others(
+    key_vault_client: KeyVault, fronted: Tables, front: Front, clock: Clock, failing: int
+) -> None:
+    """Of a sign-in at Entra: the others end, whoever asked is told, and the next time it ends as well."""
+    sealer, keys = Sealer(KeyRing(key_vault_client, now=clock)), RowKeys(key_vault_client)
+    sessions = Sessions(fronted, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
+    sid = f"{uuid.uuid4()}"
+    cookies = [(await sessions.open(replace(ALICE, object_id=sid, sid=sid)))[0] for _ in range(3)]
+    front.planned.extend([front.pass_on] * (1 + failing) + [Response(status_code=403)])
+    with pytest.raises(StateUnavailable):
+        await sessions.end_by_sid(sid)
+    assert sum([await is_open(sessions, cookie) for cookie in cookies]) == (failing == 0)
+    await sessions.end_by_sid(sid)
+    assert not any([await is_open(sessions, cookie) for cookie in cookies])
+
+
 ORDERS = ["".join("o" if turn in opening else "e" for turn in range(7)) for opening in combinations(range(7), 3)]
 
 
@@ -566,6 +585,15 @@ async def test_whoever_signs_in_is_found_by_their_cookie(sessions: Sessions, per
     partition, secret, _ = cookie.split(".")
     assert partition == await sessions._keys.partition("tenant", person)
     assert cookie == await cookie_of(sessions, partition, secret)
+
+
+async def is_open(sessions: Sessions, cookie: str) -> bool:
+    """Whether the cookie's session is found."""
+    try:
+        await sessions.find(cookie)
+    except SessionExpired:
+        return False
+    return True
 
 
 async def cookie_of(sessions: Sessions, partition: str, secret: str) -> str:
