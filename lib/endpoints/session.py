@@ -6,7 +6,7 @@ from dataclasses import asdict
 from urllib.parse import urlencode
 
 from lib.environ import GUID
-from lib.errors import InvalidRequest
+from lib.errors import GatewayError, InvalidRequest
 from lib.gateway import Gateway
 from lib.identity.principal import OPERATOR_ROLE
 from lib.identity.revocation import EVERY
@@ -14,6 +14,7 @@ from lib.web.cookies import SESSION_COOKIE, expire_cookie, session_cookie
 from lib.web.origins import refuse_forgery
 from lib.web.request import Request
 from lib.web.response import Response, empty, json_response
+from lib.web.serve import tell_failure
 
 _SID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -62,10 +63,17 @@ async def revoke(gateway: Gateway, request: Request) -> Response:
 
 
 async def front_channel(gateway: Gateway, request: Request) -> Response:
-    """`GET /logout/frontchannel`: Entra tells that a sign-in has ended. Whatever it names, the reply is the same."""
+    """`GET /logout/frontchannel`: Entra tells that a sign-in has ended.
+
+    Whatever it names, and whatever becomes of it, the reply is the same: nobody reads it but Entra's page, and what
+    went wrong is for those who operate the gateway.
+    """
     sid = request.query.get("sid", "")
-    if _SID.fullmatch(sid):
-        await gateway.sessions.end_by_sid(sid)
+    try:
+        if gateway.settings.sessions and _SID.fullmatch(sid):
+            await gateway.sessions.end_by_sid(sid)
+    except GatewayError as error:
+        tell_failure(error)
     return empty(200)
 
 
