@@ -310,7 +310,7 @@ class RateLimited(TooManyRequests):
 
 
 class TooManyFailures(RateLimited):
-    """One address has sent too many credentials that are not genuine."""
+    """One address has sent too many credentials that are not genuine, or failed to sign in too often."""
 
     registered_type = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
     default_detail = "Too many sign-ins from your address have failed. Try again once `Retry-After` has passed."

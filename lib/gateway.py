@@ -2,7 +2,7 @@
 
 import logging
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from lib.settings import AgentSettings
 from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lib.agents.question import Question
     from lib.answers.questions import Given
     from lib.identity.graph import Profile
@@ -41,7 +43,7 @@ class Gateway(Parts):
         """
         from lib.identity.auth import authenticate
 
-        try:
+        with self.counting(request, TokenInvalid, SessionForged):
             return await authenticate(
                 request,
                 self.token_validator,
@@ -49,10 +51,26 @@ class Gateway(Parts):
                 self.revocations,
                 self.site.origins,
             )
-        except (TokenInvalid, SessionForged) as fault:
-            if wait := self.failures.hit(client_address(request, self.settings.front_door_id)):
-                raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000)) from fault
+
+    @contextmanager
+    def counting(self, request: "Request", *failures: type[GatewayError]) -> "Iterator[None]":
+        """Counts one of `failures` against the address that `request` comes from: see `count_failure`."""
+        try:
+            yield
+        except failures:
+            self.count_failure(request)
             raise
+
+    def count_failure(self, request: "Request") -> None:
+        """Counts one failure against the address that `request` comes from. Raises `TooManyFailures` past the limit."""
+        _refuse_too_many(self.failures.hit(self._address(request)))
+
+    def refuse_flood(self, request: "Request") -> None:
+        """Raises `TooManyFailures` where that address is past the limit. It is for what costs I/O before it fails."""
+        _refuse_too_many(self.failures.wait(self._address(request)))
+
+    def _address(self, request: "Request") -> str:
+        return client_address(request, self.settings.front_door_id)
 
     async def ask(
         self, principal: "Principal", agent: AgentSettings, question: "Question", deadline: "Deadline"
@@ -88,3 +106,8 @@ class Gateway(Parts):
         from lib.answers.sweeper import sweep
 
         await sweep(self.tables, SWEPT_TABLES, budget_seconds=SWEEP_SECONDS)
+
+
+def _refuse_too_many(wait: int) -> None:
+    if wait:
+        raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000))

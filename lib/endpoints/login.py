@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
-from lib.errors import GatewayError, InvalidRequest, OriginRejected, TokenMissing, UnsupportedMediaType, UserRequired
+from lib.errors import (
+    GatewayError,
+    InvalidRequest,
+    LoginFailed,
+    OriginRejected,
+    TokenMissing,
+    UnsupportedMediaType,
+    UserRequired,
+)
 from lib.gateway import Gateway
 from lib.identity.flows import FLOW_COOKIE, FLOW_SECONDS, MOST_FLOWS, flow_cookie_name
 from lib.identity.principal import Assertion
@@ -36,16 +44,24 @@ async def begin(gateway: Gateway, request: Request) -> Response:
 
 
 async def callback(gateway: Gateway, request: Request) -> Response:
-    """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted."""
+    """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted.
+
+    Anybody can begin a sign-in and bring a code, and each one costs a row and a call to Entra: what fails counts
+    against the address it comes from, and past the limit neither is made.
+    """
     gateway.require_sessions()
     form = _form(request)
     name = flow_cookie_name(form.get("state", ""))
-    flow = await gateway.flows.open(cookie(request.header("cookie"), name))
+    with gateway.counting(request, LoginFailed):
+        flow = await gateway.flows.open(cookie(request.header("cookie"), name))
     forget_flow = expire_cookie(name, same_site="None")
     try:
-        await gateway.flows.spend(flow)
-        signed_in = await gateway.sign_in.complete(form, flow)
-        session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
+        gateway.refuse_flood(request)
+        with gateway.counting(request, LoginFailed):
+            code = gateway.sign_in.code_of(form, flow)
+            await gateway.flows.spend(flow)
+            signed_in = await gateway.sign_in.complete(code, flow)
+            session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)
         mark = "&" if "?" in flow.return_to else "?"

@@ -66,12 +66,15 @@ async def front_channel(gateway: Gateway, request: Request) -> Response:
     """`GET /logout/frontchannel`: Entra tells that a sign-in has ended.
 
     Whatever it names, and whatever becomes of it, the reply is the same: nobody reads it but Entra's page, and what
-    went wrong is for those who operate the gateway.
+    went wrong is for those who operate the gateway. To name what is not known counts as a failure, and past the limit
+    nothing is looked for.
     """
     sid = request.query.get("sid", "")
     try:
         if gateway.settings.sessions and _SID.fullmatch(sid):
-            await gateway.sessions.end_by_sid(sid)
+            gateway.refuse_flood(request)
+            if not await gateway.sessions.end_by_sid(sid):
+                gateway.count_failure(request)
     except GatewayError as error:
         tell_failure(error)
     return empty(200)

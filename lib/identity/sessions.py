@@ -198,8 +198,8 @@ class Sessions:
         async for row in self._tables.rows(TABLE, partition):
             await self._tables.delete(TABLE, row.partition, row.key)
 
-    async def end_by_sid(self, sid: str) -> None:
-        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0).
+    async def end_by_sid(self, sid: str) -> bool:
+        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0); whether it had any.
 
         One that cannot be ended does not keep the others: `StateUnavailable` is raised once they are.
         """
@@ -212,6 +212,7 @@ class Sessions:
                 fault = failure
         if fault:
             raise fault
+        return bool(entries)
 
     async def _end_by_entry(self, entry: Row) -> None:
         partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]

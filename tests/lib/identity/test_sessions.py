@@ -297,12 +297,12 @@ async def test_a_sign_in_that_ended_at_entra_ends_here(sessions: Sessions, table
     sid = f"{uuid.uuid4()}"
     ended, _ = await sessions.open(replace(ALICE, sid=sid))
     stays, _ = await sessions.open(replace(ALICE, sid=f"{uuid.uuid4()}"))
-    await sessions.end_by_sid(sid)
+    assert await sessions.end_by_sid(sid)
     with pytest.raises(SessionExpired):
         await sessions.find(ended)
     assert (await sessions.find(stays)).signed_in.name == "Alice Arden"
     assert [row async for row in tables.rows(SIDS, await sessions._keys.row("sid", sid))] == []
-    await sessions.end_by_sid(sid)
+    assert not await sessions.end_by_sid(sid)
 
 
 @pytest.mark.parametrize("failing", range(3), ids=["the session", "its entry", "the session again"])
