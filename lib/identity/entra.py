@@ -10,8 +10,9 @@ import contextvars
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -40,6 +41,11 @@ DEADLINE_SECONDS = 2 * TIMEOUT_SECONDS
 """How long a caller waits for a token: the queue for a thread and a second attempt included."""
 REDEMPTIONS = 4
 """Codes are redeemed in threads of their own: anybody can bring one, and must not be in the way of those signed in."""
+MOST_WAITING = 8
+"""How many may wait for such a thread: at half a second for each code, the last of them waits for a second. Who comes
+behind them hears at once that there is no place, instead of after the deadline."""
+BUSY_SECONDS = 2
+"""After that long it is worth coming again."""
 OPENID_SCOPES = ("openid", "profile", "offline_access")
 CAPABILITIES = ["CP1"]
 """The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
@@ -83,6 +89,7 @@ class EntraClient:
         self._http = MsalHttp(settings.entra_authority_host, transport)
         self._threads = ThreadPoolExecutor(CONNECTIONS - REDEMPTIONS, thread_name_prefix="entra")
         self._redemptions = ThreadPoolExecutor(REDEMPTIONS, thread_name_prefix="entra-redeem")
+        self._redeeming = 0
         self._applications: dict[str, Application] = {}
         self._building = threading.Lock()
 
@@ -141,7 +148,8 @@ class EntraClient:
         """The tokens that an authorization code stands for.
 
         `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
-        Raises `LoginFailed` too, where the reply belongs to another sign-in.
+        Raises `LoginFailed` too, where the reply belongs to another sign-in, or where Entra refuses for a reason that
+        is not known here: all that a caller brings is the code.
         """
         outcome = {"code": code, "state": "-"}
         flow = {
@@ -158,7 +166,8 @@ class EntraClient:
             except RuntimeError:  # the nonce of the id token is another, and the text quotes both
                 raise LoginFailed from None
 
-        return await self._ask(self._settings.tenant_id, grant, self._redemptions, attempts=1)  # a code is good once
+        with self._place_to_redeem():
+            return await self._ask(self._settings.tenant_id, grant, redeeming=True)
 
     def close(self) -> None:
         """Ends the threads and connections; who still waits is left to their deadline."""
@@ -166,17 +175,26 @@ class EntraClient:
             threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    async def _ask(
-        self, tenant_id: str, grant: Grant, threads: ThreadPoolExecutor | None = None, attempts: int = 2
-    ) -> Token:
+    @contextmanager
+    def _place_to_redeem(self) -> Iterator[None]:
+        if self._redeeming >= REDEMPTIONS + MOST_WAITING:
+            raise IdentityProviderUnavailable(retry_after=BUSY_SECONDS)
+        self._redeeming += 1
+        try:
+            yield
+        finally:
+            self._redeeming -= 1
+
+    async def _ask(self, tenant_id: str, grant: Grant, *, redeeming: bool = False) -> Token:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
+        threads = self._redemptions if redeeming else self._threads
+        attempts = 1 if redeeming else 2  # a code is good once
+
         async def attempt() -> dict[str, Any]:
             credential = await self._credential.current()
-            return await self._in_thread(
-                threads or self._threads, lambda: grant(self._application(tenant_id, credential))
-            )
+            return await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
 
         asked_at, deadline = self._now(), Deadline.after(DEADLINE_SECONDS)
         try:
@@ -187,7 +205,7 @@ class EntraClient:
         except TimeoutError:
             raise IdentityProviderUnavailable from None
         if "error" in reply:
-            fault = refusal(reply)
+            fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
             if isinstance(fault, ClientCredentialRejected):
                 self._credential.reject()
             raise fault

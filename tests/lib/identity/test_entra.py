@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,7 +29,7 @@ from lib.errors import (
 from lib.identity import entra as module
 from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
-from lib.identity.entra import REDEMPTIONS, EntraClient, claims_request
+from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient, claims_request
 from lib.identity.msal_http import CONNECTIONS, NoReplies
 from tests.clock import Clock
 from tests.lib.identity.authority import (
@@ -236,6 +237,49 @@ async def test_codes_that_anybody_can_bring_are_not_in_the_way_of_those_signed_i
         gate.set()
         outcomes = await asyncio.gather(*forged, return_exceptions=True)
     assert all(isinstance(outcome, GatewayError) for outcome in outcomes)
+
+
+async def test_a_few_redemptions_wait_and_whoever_comes_behind_them_is_told_at_once() -> None:
+    """With when to come again; once there is a place, the next one gets it."""
+    gate = threading.Event()
+
+    def grant(_: dict[str, str]) -> httpx.Response:
+        gate.wait(10)
+        return refused("invalid_grant", 70008)
+
+    async with gateway(grant) as made:
+        waiting = [asyncio.create_task(redeemed(made)) for _ in range(REDEMPTIONS + MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(IdentityProviderUnavailable) as fault:
+            await redeemed(made)
+        assert fault.value.retry_after == BUSY_SECONDS
+        assert len(made.endpoint.requests) <= REDEMPTIONS
+        waiting[-1].cancel()
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(redeemed(made)))
+        gate.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert Counter(map(type, outcomes)) == {ReauthRequired: REDEMPTIONS + MOST_WAITING, asyncio.CancelledError: 1}
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (lambda: refused("invalid_grant", 70000), ReauthRequired),
+        (lambda: refused("invalid_request", 9002313), LoginFailed),
+        (lambda: refused("something_new", 1), LoginFailed),
+        (lambda: refused("temporarily_unavailable", 90033), IdentityProviderUnavailable),
+        (lambda: refused("invalid_client", 7000215, status=401), ClientCredentialRejected),
+    ],
+    ids=["no code of ours", "no code at all", "a reason that nobody knows", "passing", "credential"],
+)
+async def test_a_code_that_is_refused_is_its_bringers_fault_unless_it_is_known_to_be_another(
+    response: Callable[[], httpx.Response], kind: type[GatewayError]
+) -> None:
+    """Else anybody could make Entra look away, by bringing what it does not understand."""
+    async with gateway(lambda _: response()) as made:
+        with pytest.raises(kind):
+            await redeemed(made)
 
 
 async def test_a_replaced_secret_counts_from_the_request_after_its_rejection() -> None:
