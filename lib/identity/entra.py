@@ -8,12 +8,14 @@ changes.
 import asyncio
 import contextvars
 import json
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -22,6 +24,7 @@ from msal.application import ConfidentialClientApplication
 from lib.errors import (
     ClientCredentialRejected,
     Forbidden,
+    GatewayError,
     IdentityProviderUnavailable,
     LoginFailed,
     ReauthRequired,
@@ -31,6 +34,7 @@ from lib.identity.credentials import ClientCredential, MsalCredential
 from lib.identity.msal_http import CONNECTIONS, TIMEOUT_SECONDS, MsalHttp, NoReplies, NoTokens
 from lib.identity.refusals import refusal
 from lib.settings import Settings
+from lib.traffic.circuit import Circuit, CircuitOpen
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import retry
 
@@ -65,12 +69,24 @@ class Token:
     id_token: str | None = field(default=None, repr=False)
 
 
+class _Refused(Exception):
+    """Entra has answered, and refused: it is there, and the same would not be answered otherwise a second time."""
+
+    def __init__(self, fault: GatewayError) -> None:
+        super().__init__()
+        self.fault = fault
+
+
 class EntraClient:
     """The gateway as a client of Entra.
 
     Whatever asks for a token raises `StepUpRequired`, `ConsentRequired`, `TokenExpired` or `ReauthRequired` where the
     person has to do something, `ClientCredentialRejected` where those who operate the gateway have to, and
     `IdentityProviderUnavailable`.
+
+    While requests fail, or the gateway's credential is rejected, Entra is left alone (its circuit is open): what was
+    raised last is raised at once, with `retry_after`. All other refusals tell nothing of Entra's health, so that
+    nobody opens the circuit by what they bring.
     """
 
     def __init__(
@@ -81,11 +97,14 @@ class EntraClient:
         transport: "httpx.BaseTransport | None" = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        circuit: Circuit | None = None,
     ) -> None:
         self._settings = settings
         self._credential = credential
         self._now = now
         self._sleep = sleep
+        self._circuit = circuit or Circuit("entra")
+        self._failing: type[IdentityProviderUnavailable | ClientCredentialRejected] = IdentityProviderUnavailable
         self._http = MsalHttp(settings.entra_authority_host, transport)
         self._threads = ThreadPoolExecutor(CONNECTIONS - REDEMPTIONS, thread_name_prefix="entra")
         self._redemptions = ThreadPoolExecutor(REDEMPTIONS, thread_name_prefix="entra-redeem")
@@ -189,27 +208,37 @@ class EntraClient:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
-        threads = self._redemptions if redeeming else self._threads
+        work = partial(self._attempt, tenant_id, grant, redeeming)
         attempts = 1 if redeeming else 2  # a code is good once
-
-        async def attempt() -> dict[str, Any]:
-            credential = await self._credential.current()
-            return await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
-
-        asked_at, deadline = self._now(), Deadline.after(DEADLINE_SECONDS)
+        deadline = Deadline.after(DEADLINE_SECONDS)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                reply = await retry(
-                    attempt, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
+                return await retry(
+                    work, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
                 )
         except TimeoutError:
             raise IdentityProviderUnavailable from None
-        if "error" in reply:
-            fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
-            if isinstance(fault, ClientCredentialRejected):
+        except _Refused as refused:
+            raise refused.fault from None
+        except CircuitOpen as fault:
+            raise self._failing(retry_after=math.ceil(fault.retry_after)) from fault
+
+    async def _attempt(self, tenant_id: str, grant: Grant, redeeming: bool) -> Token:
+        """One request. Raises `_Refused` for what it would be of no use to ask again."""
+        credential, asked_at = await self._credential.current(), self._now()
+        threads = self._redemptions if redeeming else self._threads
+        try:
+            with self._circuit.attempt(IdentityProviderUnavailable, ClientCredentialRejected):
+                reply = await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
+                if "error" not in reply:
+                    return _token(reply, asked_at)
+                fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
+                raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
+        except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
+            self._failing = type(failure)
+            if isinstance(failure, ClientCredentialRejected):
                 self._credential.reject()
-            raise fault
-        return _token(reply, asked_at)
+            raise
 
     async def _in_thread[T](self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         context = contextvars.copy_context()  # what the thread logs belongs to the request
