@@ -10,7 +10,7 @@ from lib.errors import GatewayError, InvalidRequest
 from lib.gateway import Gateway
 from lib.identity.principal import OPERATOR_ROLE
 from lib.identity.revocation import EVERY
-from lib.web.cookies import SESSION_COOKIE, expire_cookie, session_cookie
+from lib.web.cookies import SESSION_COOKIE, expire_cookie, session_cookies
 from lib.web.origins import refuse_forgery
 from lib.web.request import Request
 from lib.web.response import Response, empty, json_response
@@ -37,8 +37,8 @@ async def logout(gateway: Gateway, request: Request) -> Response:
     gateway.require_sessions()
     refuse_forgery(request, gateway.site.origins)
     ended = None
-    if value := session_cookie(request):
-        ended = await gateway.sessions.end(value)
+    for value in session_cookies(request):
+        ended = await gateway.sessions.end(value) or ended
     settings = gateway.settings
     parameters = {"post_logout_redirect_uri": f"{settings.public_base_url}/api/app"}
     if ended and ended.signed_in.login_hint:

@@ -196,6 +196,22 @@ def test_signing_out_ends_the_session_here_and_tells_where_it_ends_at_entra(brow
     assert browser.page_call("POST", "/api/logout").status_code == 200
 
 
+def test_signing_out_ends_whatever_sessions_come_along(browser: Browser, stack: Stack, secrets_seen: set[str]) -> None:
+    """Nobody is signed in by two cookies; but who wants to leave leaves, whichever of them is theirs."""
+    with Browser(stack, secrets_seen) as other:
+        browser.sign_in("alice")
+        other.sign_in("bob")
+        kept = [opened.cookies["__Host-session"] for opened in (browser, other)]
+        twins = "; ".join(f"__Host-session={value}" for value in ('"x"', "forged", *kept))
+        headers = {"Cookie": twins}
+        assert browser.call("GET", "/api/session", cookies=False, headers=headers).json()["code"] == "token_missing"
+        reply = browser.page_call("POST", "/api/logout", cookies=False, headers=headers)
+        assert (reply.status_code, browser.cookies) == (200, {})
+        for value in kept:
+            other.cookies["__Host-session"] = value
+            assert other.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
