@@ -63,6 +63,8 @@ class GatewayError(Exception):
     default_detail: ClassVar[str] = "Something went wrong here. Quote the trace id when you report it."
     registered_type: ClassVar[str] = ""
     """The problem type of IANA's registry that says the same, where there is one."""
+    default_retry_after: ClassVar[int | None] = None
+    """What the reply says, in seconds, where nobody has told how long it takes."""
 
     def __init__(
         self, detail: str | None = None, *, retry_after: int | None = None, members: Mapping[str, Any] | None = None
@@ -377,6 +379,7 @@ class Unavailable(GatewayError):
 
     status = 503
     title = "The gateway cannot serve this now"
+    default_retry_after = 5
 
 
 class IdentityProviderUnavailable(Unavailable):
@@ -391,6 +394,7 @@ class ClientCredentialRejected(Unavailable):
 
     code = "client_credential_rejected"
     default_detail = "The gateway cannot prove its own identity. Those who operate it have been told."
+    default_retry_after = 60
 
 
 class StateUnavailable(Unavailable):
@@ -412,3 +416,4 @@ class NotReady(Unavailable):
 
     code = "not_ready"
     default_detail = "The gateway is not configured correctly. Its log lists every problem."
+    default_retry_after = 60
