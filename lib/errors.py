@@ -276,11 +276,18 @@ class GuestRejected(Forbidden):
 
 
 class ConsentRequired(Forbidden):
-    """Nobody has yet allowed the gateway to call Fabric for this person."""
+    """Nobody has yet allowed the gateway to call Fabric for this person.
+
+    `admin_consent_url` is where an administrator of the person's tenant can, if it is known
+    (https://learn.microsoft.com/entra/identity-platform/v2-admin-consent).
+    """
 
     code = "consent_required"
     title = "Consent is missing"
     default_detail = "The gateway may not yet call Fabric for you. An administrator has to consent to it once."
+
+    def __init__(self, *, admin_consent_url: str = "") -> None:
+        super().__init__(members={"admin_consent_url": admin_consent_url} if admin_consent_url else None)
 
 
 class AgentAccessDenied(Forbidden):

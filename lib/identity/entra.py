@@ -23,6 +23,7 @@ from msal.application import ConfidentialClientApplication
 
 from lib.errors import (
     ClientCredentialRejected,
+    ConsentRequired,
     Forbidden,
     GatewayError,
     IdentityProviderUnavailable,
@@ -233,6 +234,8 @@ class EntraClient:
                 if "error" not in reply:
                     return _token(reply, asked_at)
                 fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
+                if isinstance(fault, ConsentRequired):
+                    fault = ConsentRequired(admin_consent_url=self._admin_consent_url(tenant_id))
                 raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
         except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
             self._failing = type(failure)
@@ -263,6 +266,9 @@ class EntraClient:
             http_cache=NoReplies(),
             token_cache=NoTokens(),  # type: ignore[no-untyped-call]  # msal has no types
         )
+
+    def _admin_consent_url(self, tenant_id: str) -> str:
+        return f"{self._authority(tenant_id)}/adminconsent?client_id={self._settings.client_id}"
 
     def _authority(self, tenant_id: str) -> str:
         return f"{self._settings.entra_authority_host}/{tenant_id}"

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.fabric import faults
-from local.people import ALICE, TENANT_ID
+from local.people import ALICE, GATEWAY_CLIENT_ID, TENANT_ID
 from local.stack import FABRIC_AUDIENCE, Stack
 from tests.integration.browser import Browser
 
@@ -191,6 +191,8 @@ def test_a_refusal_of_entra_is_told_as_what_the_caller_can_do(
     reply = ask()
     assert (reply.status_code, reply.json()["code"]) == (told.status, told.code), reply.text
     assert reply.headers.get_list("www-authenticate") == ([told.challenge] if told.challenge else [])
+    consent_url = f"{stack.urls['entra']}/{TENANT_ID}/adminconsent?client_id={GATEWAY_CLIENT_ID}"
+    assert reply.json().get("admin_consent_url") == (consent_url if told is CONSENT else None)
     assert (stack.entra.calls["token"], stack.fabric.calls) == (exchanges + 1, questions)
     (line,) = (json.loads(line) for line in log().splitlines() if correlation_id in line)
     assert (line["error_code"], line["error"]) == (refusal.number, refusal.error)

@@ -405,6 +405,15 @@ async def test_a_refusal_is_raised_as_what_it_means(
     assert "alice" not in f"{fault.value!r} {fault.value.__cause__!r}"
 
 
+async def test_missing_consent_is_told_with_where_to_give_it() -> None:
+    """To an administrator of the person's own tenant."""
+    async with gateway(lambda _: refused("invalid_grant", 65001), ALLOWED_TENANTS=f"{TENANT},{OTHER_TENANT}") as made:
+        with pytest.raises(ConsentRequired) as fault:
+            await made.entra.on_behalf_of(OTHER_TENANT, "alice", FABRIC)
+    url = f"{HOST}/{OTHER_TENANT}/adminconsent?client_id={CLIENT}"
+    assert fault.value.members == {"admin_consent_url": url}
+
+
 async def test_a_passing_failure_is_tried_once_more() -> None:
     """After the wait that Entra asks for, where that is short."""
     replies = iter([raw(b"", 503, Retry_After="2"), granted("second")])
