@@ -108,7 +108,7 @@ async def _open(gateway: Gateway, before: str, signed_in: SignedIn, challenge_ha
 
 
 def _form(request: Request) -> Mapping[str, str]:
-    if request.header("content-type").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if request.media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType("Entra posts a form here; nothing else is read.")
     try:
         pairs = parse_qsl(request.body.decode("ascii"), strict_parsing=True, max_num_fields=_FORM_FIELDS)

@@ -14,14 +14,13 @@ from lib.errors import InvalidRequest, NotAcceptable
 from lib.gateway import Gateway
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
-from lib.web.bodies import json_object
+from lib.web.bodies import JSON, json_object
 from lib.web.request import Request
 from lib.web.response import Response, json_response
 
 if TYPE_CHECKING:
     from lib.answers.questions import Given
 
-JSON = "application/json"
 CSV = "text/csv"
 MAX_ERRORS = 20
 _REASONS = {

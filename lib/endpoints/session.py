@@ -33,18 +33,20 @@ async def show(gateway: Gateway, request: Request) -> Response:
 
 
 async def logout(gateway: Gateway, request: Request) -> Response:
-    """Ends the session here and tells where Entra ends its own. Ending it twice is no fault."""
+    """Ends the session here and tells where Entra ends its own. Ending it twice is no fault.
+
+    Where an `Authorization` comes along the cookie is not looked at, as everywhere, and there is nothing to end: a
+    token ends by itself, or by revocation.
+    """
     gateway.require_sessions()
+    if "authorization" in request.headers:
+        return json_response({"end_session_url": _end_session_url(gateway)})
     refuse_forgery(request, gateway.site.origins)
     ended = None
     for value in session_cookies(request):
         ended = await gateway.sessions.end(value) or ended
-    settings = gateway.settings
-    parameters = {"post_logout_redirect_uri": f"{settings.public_base_url}/api/app"}
-    if ended and ended.signed_in.login_hint:
-        parameters["logout_hint"] = ended.signed_in.login_hint
-    end_session = f"{settings.entra_authority_host}/{settings.tenant_id}/oauth2/v2.0/logout?{urlencode(parameters)}"
-    return json_response({"end_session_url": end_session}, headers=(expire_cookie(SESSION_COOKIE, same_site="Strict"),))
+    url = _end_session_url(gateway, ended.signed_in.login_hint if ended else "")
+    return json_response({"end_session_url": url}, headers=(expire_cookie(SESSION_COOKIE, same_site="Strict"),))
 
 
 async def revoke(gateway: Gateway, request: Request) -> Response:
@@ -78,6 +80,15 @@ async def front_channel(gateway: Gateway, request: Request) -> Response:
     except GatewayError as error:
         tell_failure(error)
     return empty(200)
+
+
+def _end_session_url(gateway: Gateway, login_hint: str = "") -> str:
+    """Where Entra ends its own session; with the `login_hint` of a sign-in it need not ask which one."""
+    settings = gateway.settings
+    parameters = {"post_logout_redirect_uri": f"{settings.public_base_url}/api/app"}
+    if login_hint:
+        parameters["logout_hint"] = login_hint
+    return f"{settings.entra_authority_host}/{settings.tenant_id}/oauth2/v2.0/logout?{urlencode(parameters)}"
 
 
 def _named(named: Mapping[str, str]) -> tuple[str, str]:

@@ -232,6 +232,34 @@ def test_a_foreign_page_cannot_act_with_a_persons_session(
     assert browser.call("GET", "/api/session").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/logout"), ("POST", "/api/query"), ("DELETE", "/api/sessions")]
+)
+def test_a_form_does_nothing_with_a_persons_session(browser: Browser, method: str, path: str) -> None:
+    """415, whoever sends it: what a page of another site can send without asking is never read."""
+    browser.sign_in("alice")
+    for options in (
+        {"headers": {"Content-Type": "text/plain"}},
+        {"headers": {"Content-Type": "text/plain"}, "content": b'{"question": "x"}'},
+        {"content": b"{}"},
+        {"data": {"question": "x"}},
+        {"files": {"question": b"x"}},
+    ):
+        reply = browser.page_call(method, path, **options)
+        assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
+    assert browser.call("GET", "/api/session").status_code == 200
+
+
+def test_a_token_ends_no_session_that_comes_along(browser: Browser) -> None:
+    """A page of the same site must not sign somebody out with a token of its own: the cookie is not looked at."""
+    browser.sign_in("alice")
+    for authorization in (f"Bearer {browser.token('bob')}", "Basic x"):
+        reply = browser.call("POST", "/api/logout", headers={"Authorization": authorization})
+        assert (reply.status_code, "set-cookie" in reply.headers) == (200, False)
+        assert "logout_hint" not in reply.json()["end_session_url"]
+    assert browser.call("GET", "/api/session").json()["object_id"] == ALICE.object_id
+
+
 def test_a_token_decides_alone_where_a_cookie_comes_along(browser: Browser) -> None:
     """Whoever brings a token is its person, whatever session the browser has."""
     browser.sign_in("alice")
