@@ -7,8 +7,9 @@ one person's token with another's session.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lib.errors import ReauthRequired, SessionExpired, TokenMissing
+from lib.errors import ReauthRequired, TokenMissing
 from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.identity.revocation import session_in_force
 from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
 from lib.web.cookies import session_cookie
 from lib.web.origins import refuse_forgery
@@ -44,15 +45,6 @@ async def authenticate(
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
     return principal_of_session(await session_in_force(value, sessions(), revocations), sessions())
-
-
-async def session_in_force(cookie: str, sessions: "Sessions", revocations: "Revocations") -> "Session":
-    """The session of `cookie`. Raises `SessionExpired` where it has ended, or where what it stands for was revoked."""
-    session = await sessions.find(cookie)
-    signed_in = session.signed_in
-    if session.issued_at < await revocations.valid_after(signed_in.tenant_id, signed_in.object_id):
-        raise SessionExpired
-    return session
 
 
 def principal_of_token(access_token: AccessToken) -> Principal:

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from lib.errors import LoginFailed, SessionExpired, StepUpRequired
-from lib.identity.auth import session_in_force
 from lib.identity.principal import Principal, RefreshGrant
+from lib.identity.revocation import session_in_force
 
 if TYPE_CHECKING:
     from lib.identity.revocation import Revocations

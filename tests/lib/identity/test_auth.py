@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import SessionExpired
-from lib.identity.auth import principal_of_session, session_in_force
+from lib.identity.auth import principal_of_session
 from lib.identity.principal import Assertion
-from lib.identity.revocation import FRESH_SECONDS, Revocations
+from lib.identity.revocation import FRESH_SECONDS, Revocations, session_in_force
 from lib.identity.sessions import Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
