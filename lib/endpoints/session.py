@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from lib.environ import GUID
 from lib.errors import GatewayError, InvalidRequest
 from lib.gateway import Gateway
-from lib.identity.principal import OPERATOR_ROLE
+from lib.identity.principal import OPERATOR_ROLE, grant_of
 from lib.identity.revocation import EVERY
 from lib.web.cookies import SESSION_COOKIE, expire_cookie, session_cookies
 from lib.web.origins import refuse_forgery
@@ -17,6 +17,9 @@ from lib.web.response import Response, empty, json_response
 from lib.web.serve import tell_failure
 
 _SID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_CLEAR = ("Clear-Site-Data", '"storage"')
+"""What a page of ours kept in the browser goes too. The cookie is expired by its name: "cookies" would take away those
+of every host of the registrable domain (https://www.w3.org/TR/clear-site-data)."""
 
 
 async def show(gateway: Gateway, request: Request) -> Response:
@@ -42,11 +45,13 @@ async def logout(gateway: Gateway, request: Request) -> Response:
     if "authorization" in request.headers:
         return json_response({"end_session_url": _end_session_url(gateway)})
     refuse_forgery(request, gateway.site.origins)
-    ended = None
+    login_hint = ""
     for value in session_cookies(request):
-        ended = await gateway.sessions.end(value) or ended
-    url = _end_session_url(gateway, ended.signed_in.login_hint if ended else "")
-    return json_response({"end_session_url": url}, headers=(expire_cookie(SESSION_COOKIE, same_site="Strict"),))
+        if ended := await gateway.sessions.end(value):
+            login_hint = ended.signed_in.login_hint
+            gateway.on_behalf_of.forget(grant_of(ended, gateway.sessions))
+    gone = (expire_cookie(SESSION_COOKIE, same_site="Strict"), _CLEAR)
+    return json_response({"end_session_url": _end_session_url(gateway, login_hint)}, headers=gone)
 
 
 async def revoke(gateway: Gateway, request: Request) -> Response:

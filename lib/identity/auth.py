@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lib.errors import ReauthRequired, TokenMissing
-from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.identity.principal import Assertion, Principal, grant_of
 from lib.identity.revocation import session_in_force
 from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
 from lib.web.cookies import session_cookie
@@ -73,24 +73,13 @@ def principal_of_token(access_token: AccessToken) -> Principal:
 def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     """The principal that a session stands for. A session has no roles: operating the gateway takes a token."""
     signed_in = session.signed_in
-    grant: Assertion | RefreshGrant
-    if signed_in.assertion:
-        grant = Assertion(
-            signed_in.assertion,
-            signed_in.assertion_expires_at,
-            signed_in.assertion_issued_at,
-            signed_in.sid,
-            signed_in.login_hint,
-        )
-    else:
-        grant = RefreshGrant(session, sessions)
     return Principal(
         tenant_id=signed_in.tenant_id,
         object_id=signed_in.object_id,
         kind="user",
         signed_in="session",
         expires_at=session.ends,
-        grant=grant,
+        grant=grant_of(session, sessions),
         name=signed_in.name,
         username=signed_in.username,
         acrs=frozenset(signed_in.acrs.split()) | ({signed_in.claims} - {""}),

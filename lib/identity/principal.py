@@ -47,6 +47,20 @@ class RefreshGrant:
         return self.session.row.key
 
 
+def grant_of(session: "Session", sessions: "Sessions") -> Assertion | RefreshGrant:
+    """What Fabric tokens are got with in a session."""
+    signed_in = session.signed_in
+    if not signed_in.assertion:
+        return RefreshGrant(session, sessions)
+    return Assertion(
+        signed_in.assertion,
+        signed_in.assertion_expires_at,
+        signed_in.assertion_issued_at,
+        signed_in.sid,
+        signed_in.login_hint,
+    )
+
+
 @dataclass(frozen=True)
 class Principal:
     """A person or an app of a tenant. Identity is (tenant id, object id), never a name or an address.

@@ -191,9 +191,22 @@ def test_signing_out_ends_the_session_here_and_tells_where_it_ends_at_entra(brow
     assert f"{target.scheme}://{target.netloc}" == stack.urls["entra"]
     assert parse_qs(target.query)["post_logout_redirect_uri"] == [f"{stack.public_url}/api/app"]
     assert browser.cookies == {}
+    assert reply.headers["clear-site-data"] == '"storage"'
     browser.cookies["__Host-session"] = kept
     assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
     assert browser.page_call("POST", "/api/logout").status_code == 200
+
+
+def test_signing_out_forgets_the_tokens_got_in_the_session(browser: Browser, stack: Stack) -> None:
+    """A session by token shares them with the token, by which it can be seen: they are asked for again."""
+    bearer = {"Authorization": f"Bearer {browser.token('bob')}"}
+    browser.call("POST", "/api/login", headers=bearer)
+    for _ in range(2):
+        assert browser.call("GET", "/api/session?profile=graph").json()["profile"]
+    exchanges = stack.entra.calls["token"]
+    browser.page_call("POST", "/api/logout")
+    assert browser.call("GET", "/api/session?profile=graph", headers=bearer).json()["profile"]
+    assert stack.entra.calls["token"] == exchanges + 1
 
 
 def test_signing_out_ends_whatever_sessions_come_along(browser: Browser, stack: Stack, secrets_seen: set[str]) -> None:
@@ -255,7 +268,7 @@ def test_a_token_ends_no_session_that_comes_along(browser: Browser) -> None:
     browser.sign_in("alice")
     for authorization in (f"Bearer {browser.token('bob')}", "Basic x"):
         reply = browser.call("POST", "/api/logout", headers={"Authorization": authorization})
-        assert (reply.status_code, "set-cookie" in reply.headers) == (200, False)
+        assert (reply.status_code, {"set-cookie", "clear-site-data"} & reply.headers.keys()) == (200, set())
         assert "logout_hint" not in reply.json()["end_session_url"]
     assert browser.call("GET", "/api/session").json()["object_id"] == ALICE.object_id
 
