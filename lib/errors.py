@@ -72,6 +72,8 @@ class GatewayError(Exception):
     """The problem type of IANA's registry that says the same, where there is one."""
     own: ClassVar[tuple[str, ...]] = ()
     """The names of further attributes that the reply is made of."""
+    default_retry_after: ClassVar[int | None] = None
+    """What the reply says, in seconds, where nobody has told how long it takes."""
 
     def __init__(
         self, detail: str | None = None, *, retry_after: int | None = None, members: Mapping[str, Any] | None = None
@@ -323,11 +325,18 @@ class GuestRejected(Forbidden):
 
 
 class ConsentRequired(Forbidden):
-    """Nobody has yet allowed the gateway to call Fabric for this person."""
+    """Nobody has yet allowed the gateway to call Fabric for this person.
+
+    `admin_consent_url` is where an administrator of the person's tenant can, if it is known
+    (https://learn.microsoft.com/entra/identity-platform/v2-admin-consent).
+    """
 
     code = "consent_required"
     title = "Consent is missing"
     default_detail = "The gateway may not yet call Fabric for you. An administrator has to consent to it once."
+
+    def __init__(self, *, admin_consent_url: str = "") -> None:
+        super().__init__(members={"admin_consent_url": admin_consent_url} if admin_consent_url else None)
 
 
 class AgentAccessDenied(Forbidden):
@@ -359,7 +368,7 @@ class RateLimited(TooManyRequests):
 
 
 class TooManyFailures(RateLimited):
-    """One address has sent too many credentials that are not genuine."""
+    """One address has sent too many credentials that are not genuine, or failed to sign in too often."""
 
     registered_type = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
     default_detail = "Too many sign-ins from your address have failed. Try again once `Retry-After` has passed."
@@ -453,6 +462,7 @@ class Unavailable(GatewayError):
 
     status = 503
     title = "The gateway cannot serve this now"
+    default_retry_after = 5
 
 
 class IdentityProviderUnavailable(Unavailable):
@@ -467,6 +477,7 @@ class ClientCredentialRejected(Unavailable):
 
     code = "client_credential_rejected"
     default_detail = "The gateway cannot prove its own identity. Those who operate it have been told."
+    default_retry_after = 60
 
 
 class StateUnavailable(Unavailable):
@@ -488,3 +499,4 @@ class NotReady(Unavailable):
 
     code = "not_ready"
     default_detail = "The gateway is not configured correctly. Its log lists every problem."
+    default_retry_after = 60

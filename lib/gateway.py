@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lib.asking import Asking
@@ -10,6 +11,8 @@ from lib.traffic.deadline import Deadline
 from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lib.identity.graph import Profile
     from lib.identity.principal import Principal
     from lib.web.request import Request
@@ -50,7 +53,7 @@ class Gateway(Asking):
         """
         from lib.identity.auth import authenticate
 
-        try:
+        with self.counting(request, TokenInvalid, SessionForged):
             return await authenticate(
                 request,
                 self.token_validator,
@@ -58,10 +61,26 @@ class Gateway(Asking):
                 self.revocations,
                 self.site.origins,
             )
-        except (TokenInvalid, SessionForged) as fault:
-            if wait := self.failures.hit(client_address(request, self.settings.front_door_id)):
-                raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000)) from fault
+
+    @contextmanager
+    def counting(self, request: "Request", *failures: type[GatewayError]) -> "Iterator[None]":
+        """Counts one of `failures` against the address that `request` comes from: see `count_failure`."""
+        try:
+            yield
+        except failures:
+            self.count_failure(request)
             raise
+
+    def count_failure(self, request: "Request") -> None:
+        """Counts one failure against the address that `request` comes from. Raises `TooManyFailures` past the limit."""
+        _refuse_too_many(self.failures.hit(self._address(request)))
+
+    def refuse_flood(self, request: "Request") -> None:
+        """Raises `TooManyFailures` where that address is past the limit. It is for what costs I/O before it fails."""
+        _refuse_too_many(self.failures.wait(self._address(request)))
+
+    def _address(self, request: "Request") -> str:
+        return client_address(request, self.settings.front_door_id)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""
@@ -96,3 +115,8 @@ class Gateway(Asking):
             _log.warning("operations could not be settled")
         else:
             _log.info("operations were settled", extra={"settled": settled})
+
+
+def _refuse_too_many(wait: int) -> None:
+    if wait:
+        raise TooManyFailures("failures", retry_after=math.ceil(wait / 1000))

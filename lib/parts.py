@@ -150,7 +150,7 @@ class Parts:
 
     @cached_property
     def failures(self) -> Meter:
-        """Credentials that are not genuine, by the address they come from."""
+        """Credentials that are not genuine, and sign-ins that fail, by the address they come from."""
         return Meter(Rate.per_minute(self.settings.failures_per_minute, FAILURES_AT_ONCE))
 
     @cached_property

@@ -13,9 +13,9 @@ from lib.answers.encoding import decode
 from lib.answers.operation import Operation
 from lib.answers.questions import Given
 from lib.errors import NotAcceptable
+from lib.web.bodies import JSON
 from lib.web.response import Response, json_response
 
-JSON = "application/json"
 CSV = "text/csv"
 LOOK_AGAIN_SECONDS = 2
 MOST_ON_LOOP = 64 * 1024

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
-from lib.errors import GatewayError, InvalidRequest, OriginRejected, TokenMissing, UnsupportedMediaType, UserRequired
+from lib.errors import (
+    GatewayError,
+    InvalidRequest,
+    LoginFailed,
+    OriginRejected,
+    TokenMissing,
+    UnsupportedMediaType,
+    UserRequired,
+)
 from lib.gateway import Gateway
 from lib.identity.flows import FLOW_COOKIE, FLOW_SECONDS, MOST_FLOWS, flow_cookie_name
 from lib.identity.principal import Assertion
@@ -25,7 +33,7 @@ async def begin(gateway: Gateway, request: Request) -> Response:
     if request.header("sec-fetch-dest") not in {"", "document"}:  # an image or a frame elsewhere signs nobody in
         raise OriginRejected("A sign-in is begun by going to this address, not by including it.")
     before, handle = session_cookie(request), request.query.get("step_up")
-    weaker = await challenged(gateway.sessions, before, handle) if handle else None
+    weaker = await challenged(gateway.sessions, gateway.revocations, before, handle) if handle else None
     url, flow = await gateway.sign_in.begin(request.query.get("return_to") or DEFAULT_RETURN_TO, weaker)
     sealed = await gateway.flows.seal(replace(flow, session=before))
     # Entra posts the form from its own site, and only SameSite=None cookies come along with that
@@ -36,16 +44,24 @@ async def begin(gateway: Gateway, request: Request) -> Response:
 
 
 async def callback(gateway: Gateway, request: Request) -> Response:
-    """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted."""
+    """`POST /login/callback`: Entra's form; redeems the code, opens the session and goes where the caller wanted.
+
+    Anybody can begin a sign-in and bring a code, and each one costs a row and a call to Entra: what fails counts
+    against the address it comes from, and past the limit neither is made.
+    """
     gateway.require_sessions()
     form = _form(request)
     name = flow_cookie_name(form.get("state", ""))
-    flow = await gateway.flows.open(cookie(request.header("cookie"), name))
+    with gateway.counting(request, LoginFailed):
+        flow = await gateway.flows.open(cookie(request.header("cookie"), name))
     forget_flow = expire_cookie(name, same_site="None")
     try:
-        await gateway.flows.spend(flow)
-        signed_in = await gateway.sign_in.complete(form, flow)
-        session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
+        gateway.refuse_flood(request)
+        with gateway.counting(request, LoginFailed):
+            code = gateway.sign_in.code_of(form, flow)
+            await gateway.flows.spend(flow)
+            signed_in = await gateway.sign_in.complete(code, flow)
+            session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)
         mark = "&" if "?" in flow.return_to else "?"
@@ -61,13 +77,17 @@ async def exchange(gateway: Gateway, request: Request) -> Response:
     principal = await gateway.authenticate(request)
     if not isinstance(principal.grant, Assertion):
         raise UserRequired("Only a person can have a session.")
+    assertion = principal.grant
     signed_in = SignedIn(
         principal.tenant_id,
         principal.object_id,
         principal.name,
         principal.username,
-        assertion=principal.grant.token,
-        assertion_expires_at=principal.grant.expires_at,
+        assertion.login_hint,
+        assertion.sid,
+        assertion=assertion.token,
+        assertion_expires_at=assertion.expires_at,
+        assertion_issued_at=assertion.issued_at,
         acrs=" ".join(sorted(principal.acrs)),
     )
     session = await _open(gateway, session_cookie(request), signed_in)
@@ -88,7 +108,7 @@ async def _open(gateway: Gateway, before: str, signed_in: SignedIn, challenge_ha
 
 
 def _form(request: Request) -> Mapping[str, str]:
-    if request.header("content-type").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if request.media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType("Entra posts a form here; nothing else is read.")
     try:
         pairs = parse_qsl(request.body.decode("ascii"), strict_parsing=True, max_num_fields=_FORM_FIELDS)

@@ -7,8 +7,9 @@ one person's token with another's session.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lib.errors import ReauthRequired, SessionExpired, TokenMissing
-from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.errors import ReauthRequired, TokenMissing
+from lib.identity.principal import Assertion, Principal, grant_of
+from lib.identity.revocation import session_in_force
 from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
 from lib.web.cookies import session_cookie
 from lib.web.origins import refuse_forgery
@@ -43,23 +44,25 @@ async def authenticate(
         raise TokenMissing
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
-    session = await sessions().find(value)
-    principal = principal_of_session(session, sessions())
-    if session.created < await revocations.valid_after(principal.tenant_id, principal.object_id):
-        raise SessionExpired
-    return principal
+    return principal_of_session(await session_in_force(value, sessions(), revocations), sessions())
 
 
 def principal_of_token(access_token: AccessToken) -> Principal:
     """The principal that a validated access token speaks for."""
-    person = access_token.kind == "user"
+    assertion = Assertion(
+        access_token.token,
+        access_token.expires_at,
+        access_token.issued_at,
+        access_token.sid,
+        access_token.login_hint,
+    )
     return Principal(
         tenant_id=access_token.tenant_id,
         object_id=access_token.object_id,
         kind=access_token.kind,
         signed_in="bearer",
         expires_at=access_token.expires_at,
-        grant=Assertion(access_token.token, access_token.expires_at) if person else None,
+        grant=assertion if access_token.kind == "user" else None,
         name=access_token.name,
         username=access_token.username,
         roles=access_token.roles,
@@ -70,18 +73,13 @@ def principal_of_token(access_token: AccessToken) -> Principal:
 def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:
     """The principal that a session stands for. A session has no roles: operating the gateway takes a token."""
     signed_in = session.signed_in
-    grant: Assertion | RefreshGrant
-    if signed_in.assertion:
-        grant = Assertion(signed_in.assertion, signed_in.assertion_expires_at)
-    else:
-        grant = RefreshGrant(session, sessions)
     return Principal(
         tenant_id=signed_in.tenant_id,
         object_id=signed_in.object_id,
         kind="user",
         signed_in="session",
         expires_at=session.ends,
-        grant=grant,
+        grant=grant_of(session, sessions),
         name=signed_in.name,
         username=signed_in.username,
         acrs=frozenset(signed_in.acrs.split()) | ({signed_in.claims} - {""}),

@@ -8,11 +8,14 @@ changes.
 import asyncio
 import contextvars
 import json
+import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -20,7 +23,9 @@ from msal.application import ConfidentialClientApplication
 
 from lib.errors import (
     ClientCredentialRejected,
+    ConsentRequired,
     Forbidden,
+    GatewayError,
     IdentityProviderUnavailable,
     LoginFailed,
     ReauthRequired,
@@ -30,6 +35,7 @@ from lib.identity.credentials import ClientCredential, MsalCredential
 from lib.identity.msal_http import CONNECTIONS, TIMEOUT_SECONDS, MsalHttp, NoReplies, NoTokens
 from lib.identity.refusals import refusal
 from lib.settings import Settings
+from lib.traffic.circuit import Circuit, CircuitOpen
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import retry
 
@@ -40,6 +46,11 @@ DEADLINE_SECONDS = 2 * TIMEOUT_SECONDS
 """How long a caller waits for a token: the queue for a thread and a second attempt included."""
 REDEMPTIONS = 4
 """Codes are redeemed in threads of their own: anybody can bring one, and must not be in the way of those signed in."""
+MOST_WAITING = 8
+"""How many may wait for such a thread: at half a second for each code, the last of them waits for a second. Who comes
+behind them hears at once that there is no place, instead of after the deadline."""
+BUSY_SECONDS = 2
+"""After that long it is worth coming again."""
 OPENID_SCOPES = ("openid", "profile", "offline_access")
 CAPABILITIES = ["CP1"]
 """The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
@@ -59,12 +70,24 @@ class Token:
     id_token: str | None = field(default=None, repr=False)
 
 
+class _Refused(Exception):
+    """Entra has answered, and refused: it is there, and the same would not be answered otherwise a second time."""
+
+    def __init__(self, fault: GatewayError) -> None:
+        super().__init__()
+        self.fault = fault
+
+
 class EntraClient:
     """The gateway as a client of Entra.
 
     Whatever asks for a token raises `StepUpRequired`, `ConsentRequired`, `TokenExpired` or `ReauthRequired` where the
     person has to do something, `ClientCredentialRejected` where those who operate the gateway have to, and
     `IdentityProviderUnavailable`.
+
+    While requests fail, or the gateway's credential is rejected, Entra is left alone (its circuit is open): what was
+    raised last is raised at once, with `retry_after`. All other refusals tell nothing of Entra's health, so that
+    nobody opens the circuit by what they bring.
     """
 
     def __init__(
@@ -75,14 +98,18 @@ class EntraClient:
         transport: "httpx.BaseTransport | None" = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        circuit: Circuit | None = None,
     ) -> None:
         self._settings = settings
         self._credential = credential
         self._now = now
         self._sleep = sleep
+        self._circuit = circuit or Circuit("entra")
+        self._failing: type[IdentityProviderUnavailable | ClientCredentialRejected] = IdentityProviderUnavailable
         self._http = MsalHttp(settings.entra_authority_host, transport)
         self._threads = ThreadPoolExecutor(CONNECTIONS - REDEMPTIONS, thread_name_prefix="entra")
         self._redemptions = ThreadPoolExecutor(REDEMPTIONS, thread_name_prefix="entra-redeem")
+        self._redeeming = 0
         self._applications: dict[str, Application] = {}
         self._building = threading.Lock()
 
@@ -141,7 +168,8 @@ class EntraClient:
         """The tokens that an authorization code stands for.
 
         `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
-        Raises `LoginFailed` too, where the reply belongs to another sign-in.
+        Raises `LoginFailed` too, where the reply belongs to another sign-in, or where Entra refuses for a reason that
+        is not known here: all that a caller brings is the code.
         """
         outcome = {"code": code, "state": "-"}
         flow = {
@@ -158,7 +186,8 @@ class EntraClient:
             except RuntimeError:  # the nonce of the id token is another, and the text quotes both
                 raise LoginFailed from None
 
-        return await self._ask(self._settings.tenant_id, grant, self._redemptions, attempts=1)  # a code is good once
+        with self._place_to_redeem():
+            return await self._ask(self._settings.tenant_id, grant, redeeming=True)
 
     def close(self) -> None:
         """Ends the threads and connections; who still waits is left to their deadline."""
@@ -166,32 +195,53 @@ class EntraClient:
             threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    async def _ask(
-        self, tenant_id: str, grant: Grant, threads: ThreadPoolExecutor | None = None, attempts: int = 2
-    ) -> Token:
+    @contextmanager
+    def _place_to_redeem(self) -> Iterator[None]:
+        if self._redeeming >= REDEMPTIONS + MOST_WAITING:
+            raise IdentityProviderUnavailable(retry_after=BUSY_SECONDS)
+        self._redeeming += 1
+        try:
+            yield
+        finally:
+            self._redeeming -= 1
+
+    async def _ask(self, tenant_id: str, grant: Grant, *, redeeming: bool = False) -> Token:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
-        async def attempt() -> dict[str, Any]:
-            credential = await self._credential.current()
-            return await self._in_thread(
-                threads or self._threads, lambda: grant(self._application(tenant_id, credential))
-            )
-
-        asked_at, deadline = self._now(), Deadline.after(DEADLINE_SECONDS)
+        work = partial(self._attempt, tenant_id, grant, redeeming)
+        attempts = 1 if redeeming else 2  # a code is good once
+        deadline = Deadline.after(DEADLINE_SECONDS)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                reply = await retry(
-                    attempt, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
+                return await retry(
+                    work, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
                 )
         except TimeoutError:
             raise IdentityProviderUnavailable from None
-        if "error" in reply:
-            fault = refusal(reply)
-            if isinstance(fault, ClientCredentialRejected):
+        except _Refused as refused:
+            raise refused.fault from None
+        except CircuitOpen as fault:
+            raise self._failing(retry_after=math.ceil(fault.retry_after)) from fault
+
+    async def _attempt(self, tenant_id: str, grant: Grant, redeeming: bool) -> Token:
+        """One request. Raises `_Refused` for what it would be of no use to ask again."""
+        credential, asked_at = await self._credential.current(), self._now()
+        threads = self._redemptions if redeeming else self._threads
+        try:
+            with self._circuit.attempt(IdentityProviderUnavailable, ClientCredentialRejected):
+                reply = await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
+                if "error" not in reply:
+                    return _token(reply, asked_at)
+                fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
+                if isinstance(fault, ConsentRequired):
+                    fault = ConsentRequired(admin_consent_url=self._admin_consent_url(tenant_id))
+                raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
+        except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
+            self._failing = type(failure)
+            if isinstance(failure, ClientCredentialRejected):
                 self._credential.reject()
-            raise fault
-        return _token(reply, asked_at)
+            raise
 
     async def _in_thread[T](self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         context = contextvars.copy_context()  # what the thread logs belongs to the request
@@ -216,6 +266,9 @@ class EntraClient:
             http_cache=NoReplies(),
             token_cache=NoTokens(),  # type: ignore[no-untyped-call]  # msal has no types
         )
+
+    def _admin_consent_url(self, tenant_id: str) -> str:
+        return f"{self._authority(tenant_id)}/adminconsent?client_id={self._settings.client_id}"
 
     def _authority(self, tenant_id: str) -> str:
         return f"{self._settings.entra_authority_host}/{tenant_id}"

@@ -67,6 +67,11 @@ class OnBehalfOf:
         """An access token for `scope` in the gateway's own name, likewise."""
         return await self._token((_APP, scope), partial(self._entra.for_app, scope), math.inf, rejected)
 
+    def forget(self, grant: Assertion | RefreshGrant) -> None:
+        """Drops the tokens that were got with `grant`, which has ended, whatever they are for."""
+        for key in [key for key in self._known if key[0] == grant.key]:
+            del self._known[key]
+
     async def _token(
         self,
         key: _Key,

@@ -16,10 +16,17 @@ OPERATOR_ROLE = "Gateway.Operate"
 
 @dataclass(frozen=True)
 class Assertion:
-    """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523)."""
+    """The caller's own access token for the gateway: what on-behalf-of exchanges (RFC 7523).
+
+    Times are in seconds since the epoch. `sid` is Entra's session, and `login_hint` what its logout page wants, where
+    the token tells them.
+    """
 
     token: str = field(repr=False)
     expires_at: float
+    issued_at: float
+    sid: str = field(default="", repr=False)
+    login_hint: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
@@ -38,6 +45,20 @@ class RefreshGrant:
     def key(self) -> str:
         """A name for this grant, which outlives each renewal."""
         return self.session.row.key
+
+
+def grant_of(session: "Session", sessions: "Sessions") -> Assertion | RefreshGrant:
+    """What Fabric tokens are got with in a session."""
+    signed_in = session.signed_in
+    if not signed_in.assertion:
+        return RefreshGrant(session, sessions)
+    return Assertion(
+        signed_in.assertion,
+        signed_in.assertion_expires_at,
+        signed_in.assertion_issued_at,
+        signed_in.sid,
+        signed_in.login_hint,
+    )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ _BY_NAME: dict[str, type[GatewayError]] = {
     "invalid_client": ClientCredentialRejected,
     "unauthorized_client": ClientCredentialRejected,
 }
-"""By `suberror`, then by `error`. Any other name is something between Entra and us that no caller can mend."""
+"""By `suberror`, then by `error`."""
 
 _NAME = re.compile(r"[a-z_]{1,40}")
 _CORRELATION_ID = re.compile(r"[0-9a-f-]{36}")
@@ -69,11 +69,15 @@ _CORRELATION_ID = re.compile(r"[0-9a-f-]{36}")
 _log = logging.getLogger(__name__)
 
 
-def refusal(reply: Mapping[str, Any]) -> GatewayError:
-    """The error that stands for a refusing reply of the token endpoint (RFC 6749 section 5.2)."""
+def refusal(reply: Mapping[str, Any], unknown: type[GatewayError] = IdentityProviderUnavailable) -> GatewayError:
+    """The error that stands for a refusing reply of the token endpoint (RFC 6749 section 5.2).
+
+    `unknown` is what a reason means that is not known here: something between Entra and us that no caller can mend,
+    unless all of the request that could be wrong is theirs.
+    """
     numbers = reply.get("error_codes")
     number = next((code for code in numbers if isinstance(code, int)), 0) if isinstance(numbers, list) else 0
-    kind = _kind(number, reply)
+    kind = _kind(number, reply) or unknown
     serious = issubclass(kind, ClientCredentialRejected)
     _log.log(
         logging.ERROR if serious else logging.INFO,
@@ -90,13 +94,13 @@ def refusal(reply: Mapping[str, Any]) -> GatewayError:
     return kind()
 
 
-def _kind(number: int, reply: Mapping[str, Any]) -> type[GatewayError]:
+def _kind(number: int, reply: Mapping[str, Any]) -> type[GatewayError] | None:
     if number in _BY_NUMBER:
         return _BY_NUMBER[number]
     for name in (reply.get("suberror"), reply.get("error")):
         if isinstance(name, str) and name in _BY_NAME:
             return _BY_NAME[name]
-    return IdentityProviderUnavailable
+    return None
 
 
 def read_claims(claims: object) -> str:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lib.errors import StateUnavailable
+from lib.errors import SessionExpired, StateUnavailable
 from lib.storage.rows import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lib.identity.sessions import Session, Sessions
     from lib.storage.properties import Value
     from lib.storage.row_keys import RowKeys
     from lib.storage.standings import Standing, Standings
@@ -72,6 +73,15 @@ class Revocations:
             if known and self._standings.age(known) < OUTAGE_SECONDS:
                 return _moment(known)
             raise
+
+
+async def session_in_force(cookie: str, sessions: "Sessions", revocations: Revocations) -> "Session":
+    """The session of `cookie`. Raises `SessionExpired` where it has ended, or where what it stands for was revoked."""
+    session = await sessions.find(cookie)
+    signed_in = session.signed_in
+    if session.issued_at < await revocations.valid_after(signed_in.tenant_id, signed_in.object_id):
+        raise SessionExpired
+    return session
 
 
 def _moment(standing: "Standing") -> float:

@@ -4,6 +4,10 @@ The cookie carries the person's partition, a secret of 256 bits, and an HMAC of 
 without looking anywhere. The row's key is another HMAC of that secret, so who reads the table cannot make a cookie, and
 who holds a cookie finds one row only. The row is written with `insert` and `update`, never with an upsert: a late write
 must not bring a session back after logout.
+
+When a session was opened and when it ends is sealed like the rest, so who writes the table cannot prolong one. The
+columns of those names serve the sweeper and the order of sessions, and a release that does not know better; the last
+use stands in a column alone, for it can do no more than keep a session to its end.
 """
 
 import hmac
@@ -15,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lib.errors import SessionExpired, SessionForged, StateUnavailable
+from lib.errors import LoginFailed, SessionExpired, SessionForged, StateUnavailable
 from lib.storage.row_keys import KEY_DIGITS
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Sealer, Unsealable
@@ -40,10 +44,10 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})\.([0-9a-f]{32})")
 class SignedIn:
     """What a session remembers of a sign-in. Either `assertion` or `refresh_token` gets Fabric tokens.
 
-    `assertion_expires_at` is in seconds since the epoch. `login_hint` is what Entra's pages know the person by, `sid`
-    what it names the sign-in by when it tells that it has ended. `acrs` are the assertion's authentication contexts,
-    separated by spaces. `claims` is the claims request (JSON) that the sign-in has answered, `challenge` the one that a
-    stronger sign-in has to answer, which is begun by `challenge_handle`.
+    The times of the assertion are in seconds since the epoch. `login_hint` is what Entra's pages know the person by,
+    `sid` what it names the sign-in by when it tells that it has ended. `acrs` are the assertion's authentication
+    contexts, separated by spaces. `claims` is the claims request (JSON) that the sign-in has answered, `challenge` the
+    one that a stronger sign-in has to answer, which is begun by `challenge_handle`.
     """
 
     tenant_id: str
@@ -54,6 +58,7 @@ class SignedIn:
     sid: str = field(default="", repr=False)
     assertion: str = field(default="", repr=False)
     assertion_expires_at: float = 0
+    assertion_issued_at: float = 0
     acrs: str = ""
     refresh_token: str = field(default="", repr=False)
     claims: str = field(default="", repr=False)
@@ -70,6 +75,11 @@ class Session:
     last_seen: float
     ends: float
     row: Row = field(repr=False)
+
+    @property
+    def issued_at(self) -> float:
+        """The moment that revocations are compared with: a token is as old as it was before it became a session."""
+        return min(self.created, self.signed_in.assertion_issued_at or self.created)
 
 
 class Sessions:
@@ -93,7 +103,10 @@ class Sessions:
         self._now = now
 
     async def open(self, signed_in: SignedIn) -> tuple[str, Session]:
-        """A new session and the value of its cookie. A session by assertion ends with the assertion."""
+        """A new session and the value of its cookie. A session by assertion ends with the assertion.
+
+        Raises `LoginFailed` where the sign-in was ended at Entra while the session was made.
+        """
         now = self._now()
         ends = now + self._absolute_seconds
         if signed_in.assertion:
@@ -102,16 +115,19 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         key = await self._keys.row("session", secret)
         values: dict[str, Value] = {
-            "sealed": await self._sealed(partition, key, signed_in),
+            "sealed": await self._sealed(partition, key, signed_in, now, ends),
             "created": now,
             "last_seen": now,
             "ends": ends,
             "expires": int(ends),
         }
         if signed_in.sid:  # first: a session that this does not know could not be ended from outside
-            sid = await self._keys.row("sid", signed_in.sid)
-            await self._tables.insert(SIDS, sid, f"{partition}{key}", {"expires": int(ends)})
+            sid, entry = await self._keys.row("sid", signed_in.sid), f"{partition}{key}"
+            await self._tables.insert(SIDS, sid, entry, {"expires": int(ends)})
         row = await self._tables.insert(TABLE, partition, key, values)
+        if signed_in.sid and await self._tables.read(SIDS, sid, entry) is None:
+            await self._tables.delete(TABLE, partition, key)
+            raise LoginFailed("The sign-in has ended at the identity provider meanwhile. Begin it again.")
         await self._make_room(row)
         cookie = f"{partition}.{secret}.{await self._keys.row('cookie', partition, secret)}"
         return cookie, Session(signed_in, now, now, ends, row)
@@ -182,12 +198,27 @@ class Sessions:
         async for row in self._tables.rows(TABLE, partition):
             await self._tables.delete(TABLE, row.partition, row.key)
 
-    async def end_by_sid(self, sid: str) -> None:
-        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0)."""
-        async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid)):
-            partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
-            await self._tables.delete(TABLE, partition, key)
-            await self._tables.delete(SIDS, entry.partition, entry.key)
+    async def end_by_sid(self, sid: str) -> bool:
+        """Ends the sessions of one sign-in at Entra (OpenID Connect Front-Channel Logout 1.0); whether it had any.
+
+        One that cannot be ended does not keep the others: `StateUnavailable` is raised once they are.
+        """
+        entries = [entry async for entry in self._tables.rows(SIDS, await self._keys.row("sid", sid))]
+        fault = None
+        for entry in entries:
+            try:
+                await self._end_by_entry(entry)
+            except StateUnavailable as failure:
+                fault = failure
+        if fault:
+            raise fault
+        return bool(entries)
+
+    async def _end_by_entry(self, entry: Row) -> None:
+        partition, key = entry.key[:KEY_DIGITS], entry.key[KEY_DIGITS:]
+        await self._tables.delete(TABLE, partition, key)  # first: where it fails, it can be tried again
+        await self._tables.delete(SIDS, entry.partition, entry.key)
+        await self._tables.delete(TABLE, partition, key)  # where it was being opened and has not looked since
 
     async def _make_room(self, newest: Row) -> None:
         """Ends a person's oldest sessions, so that with the newest they have at most ten.
@@ -217,7 +248,7 @@ class Sessions:
             if signed_in == session.signed_in:
                 return session
             try:
-                sealed = await self._sealed(row.partition, row.key, signed_in)
+                sealed = await self._sealed(row.partition, row.key, signed_in, session.created, session.ends)
                 row = await self._tables.update(TABLE, row, {"sealed": sealed})
             except Conflict:
                 session = await self.read_again(session)
@@ -225,17 +256,19 @@ class Sessions:
                 return replace(session, signed_in=signed_in, row=row)
         raise StateUnavailable
 
-    async def _sealed(self, partition: str, key: str, signed_in: SignedIn) -> bytes:
-        return await self._sealer.seal(json.dumps(asdict(signed_in)).encode(), TABLE, partition, key)
+    async def _sealed(self, partition: str, key: str, signed_in: SignedIn, created: float, ends: float) -> bytes:
+        content = asdict(signed_in) | {"created": created, "ends": ends}
+        return await self._sealer.seal(json.dumps(content).encode(), TABLE, partition, key)
 
     async def _opened(self, row: Row) -> Session:
         try:
             opened = await self._sealer.open(row.values["sealed"], TABLE, row.partition, row.key)
         except Unsealable as fault:
             raise SessionExpired from fault
-        known = SignedIn.__dataclass_fields__.keys()
-        signed_in = SignedIn(**{name: value for name, value in json.loads(opened).items() if name in known})
-        return Session(signed_in, row.values["created"], row.values["last_seen"], row.values["ends"], row)
+        content, known = json.loads(opened), SignedIn.__dataclass_fields__.keys()
+        signed_in = SignedIn(**{name: value for name, value in content.items() if name in known})
+        times = content if "ends" in content else row.values  # a release that has the times in columns alone wrote it
+        return Session(signed_in, times["created"], min(row.values["last_seen"], self._now()), times["ends"], row)
 
     async def _touch(self, session: Session, now: float) -> Session:
         try:

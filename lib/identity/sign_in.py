@@ -109,10 +109,10 @@ class SignIn:
         )
         return url, flow
 
-    async def complete(self, form: Mapping[str, str], flow: Flow) -> SignedIn:
-        """Who has signed in, from the form that Entra posts back.
+    def code_of(self, form: Mapping[str, str], flow: Flow) -> str:
+        """The authorization code in the form that Entra posts back to `flow`. Nothing is asked of anybody.
 
-        Raises `LoginFailed`, `ConsentRequired`, `StepUpRequired`, or an `Unavailable` error.
+        Raises `LoginFailed`, `ConsentRequired` or `IdentityProviderUnavailable` where there is none.
         """
         if not hmac.compare_digest(form.get("state", "").encode(errors="replace"), flow.state.encode()):
             raise LoginFailed
@@ -120,8 +120,15 @@ class SignIn:
             raise LoginFailed
         if "error" in form or not form.get("code"):
             raise _failure(form.get("error", ""))
+        return form["code"]
+
+    async def complete(self, code: str, flow: Flow) -> SignedIn:
+        """Who has signed in.
+
+        Raises `LoginFailed`, `ConsentRequired`, `StepUpRequired`, or an `Unavailable` error.
+        """
         try:
-            return await self._redeem(form["code"], flow)
+            return await self._redeem(code, flow)
         except (TokenInvalid, TokenExpired, ReauthRequired) as fault:  # the code or the id token is not this sign-in's
             raise LoginFailed from fault
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from lib.errors import LoginFailed, SessionExpired, StepUpRequired
 from lib.identity.principal import Principal, RefreshGrant
+from lib.identity.revocation import session_in_force
 
 if TYPE_CHECKING:
+    from lib.identity.revocation import Revocations
     from lib.identity.sessions import Sessions, SignedIn
 
 LOGIN_PATH = "/api/login"
@@ -38,12 +40,15 @@ async def step_up_by_sign_in(principal: Principal, public_base_url: str) -> Asyn
         raise StepUpRequired(fault.claims, login_url=f"{public_base_url}{LOGIN_PATH}?step_up={handle}") from fault
 
 
-async def challenged(sessions: "Sessions", cookie: str, handle: str) -> "SignedIn":
-    """The sign-in of the session of `cookie`, whose challenge has this `handle`. Raises `LoginFailed` for any other."""
+async def challenged(sessions: "Sessions", revocations: "Revocations", cookie: str, handle: str) -> "SignedIn":
+    """The sign-in of the session of `cookie`, whose challenge has this `handle`. Raises `LoginFailed` for any other.
+
+    A session that was revoked has no challenge either.
+    """
     if not _HANDLE.fullmatch(handle):
         raise LoginFailed
     try:
-        signed_in = (await sessions.find(cookie)).signed_in
+        signed_in = (await session_in_force(cookie, sessions, revocations)).signed_in
     except SessionExpired as fault:
         raise LoginFailed from fault
     if not hmac.compare_digest(signed_in.challenge_handle, handle):

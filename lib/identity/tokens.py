@@ -34,9 +34,9 @@ _BEARER = re.compile(r"(?i:bearer) ([A-Za-z0-9._-]+)")
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 _KID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TYPES = ("JWT", "at+jwt")
-_REFUSED_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c", "nonce"})
-"""Members that would change what is signed or whose key counts. With `nonce` Entra marks tokens for Microsoft Graph,
-whose signature nobody else can check."""
+_REFUSED_HEADERS = frozenset({"crit", "b64", "cty", "zip", "jku", "jwk", "x5u", "x5c", "nonce"})
+"""Members that would change what is signed, how it is read or whose key counts. With `nonce` Entra marks tokens for
+Microsoft Graph, whose signature nobody else can check."""
 _CONFIDENTIAL_CLIENTS = frozenset({"1", "2"})
 """`azpacr` of clients that proved who they are: by secret, and by certificate or federated identity."""
 
@@ -47,7 +47,8 @@ _jws = jwt.PyJWS()
 class AccessToken:
     """A validated access token: who speaks (`kind`), through which client, with which rights.
 
-    Times are in seconds since the epoch. `name` and `username` are for display alone.
+    Times are in seconds since the epoch. `name` and `username` are for display alone. `sid` is Entra's session,
+    `login_hint` what its logout page wants.
     """
 
     token: str = field(repr=False)
@@ -63,11 +64,12 @@ class AccessToken:
     name: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
     sid: str = field(default="", repr=False)
+    login_hint: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class IdToken:
-    """A validated id token: who signed in. `sid` is Entra's session, `login_hint` what its logout page wants."""
+    """A validated id token: who signed in. `sid` and `login_hint` are as in an access token."""
 
     tenant_id: str = field(repr=False)
     object_id: str = field(repr=False)
@@ -104,6 +106,8 @@ class TokenValidator:
         Raises `TokenInvalid`, `TokenExpired`, `GuestRejected`, `InsufficientScope` or `IdentityProviderUnavailable`.
         """
         claims = await self._proven(token)
+        if "cnf" in claims:  # good with a proof of possession alone (RFC 7800), which a bearer does not bring
+            raise refused("cnf")
         kind, scopes, roles = self._rights(claims)
         client_id = claims.guid("azp")
         if client_id not in self._settings.allowed_clients:
@@ -127,6 +131,7 @@ class TokenValidator:
             name=claims.optional_text("name"),
             username=claims.optional_text("preferred_username"),
             sid=claims.optional_text("sid"),
+            login_hint=claims.optional_text("login_hint"),
         )
 
     async def validate_id_token(self, token: str, nonce: str) -> IdToken:
@@ -192,17 +197,20 @@ class TokenValidator:
             raise refused("audience")
 
     def _rights(self, claims: Claims) -> tuple[Literal["user", "app"], frozenset[str], frozenset[str]]:
-        """Kind, scopes and roles. A person has scopes, and may have roles too; an app has roles and says it is one."""
+        """Kind, scopes and roles. A person has scopes, and may have roles too; an app has roles and says it is one.
+
+        What is neither, an id token for one, is no access token at all.
+        """
         kind, roles = claims.optional_text("idtyp"), claims.words("roles")
         if "scp" in claims:
             if kind not in {"", "user"}:
                 raise refused("idtyp")
-            scopes = frozenset(claims.optional_text("scp").split())
+            scopes = frozenset(claims.optional_text("scp").split(" "))
             if self._settings.required_scope not in scopes:
                 raise InsufficientScope(self._wanted("user"))
             return "user", scopes, roles
         if kind != "app":
-            raise InsufficientScope(self._wanted("user"))
+            raise refused("neither scp nor idtyp")
         if claims.text("azpacr") not in _CONFIDENTIAL_CLIENTS:
             raise refused("azpacr")
         if self._settings.required_role not in roles:
@@ -212,10 +220,12 @@ class TokenValidator:
     def _refuse_guest(self, claims: Claims) -> None:
         """Raises `GuestRejected` for a guest: one whom `acct` calls so, or whose `idp` is not the tenant itself.
 
+        The tenant is named as in `iss`, or as in `iss` of tokens of version 1.0.
         https://learn.microsoft.com/entra/identity-platform/optional-claims-reference and
         https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
         """
-        elsewhere = "idp" in claims and claims.text("idp") != claims.text("iss")
+        own = {claims.text("iss"), f"https://sts.windows.net/{claims.guid('tid')}/"}
+        elsewhere = "idp" in claims and claims.text("idp") not in own
         if (claims.flag("acct") or elsewhere) and not self._settings.guests:
             raise GuestRejected
 

@@ -65,5 +65,9 @@ class Meter:
             self._tats.popitem(last=False)
         return 0
 
+    def wait(self, key: str) -> int:
+        """The milliseconds until one of `key` would be let through, 0 where it would be now; counts nothing."""
+        return self._rate.wait(self._tats.get(key, 0), self._now_ms())
+
     def _now_ms(self) -> int:
         return int(self._now() * 1000)

@@ -6,6 +6,7 @@ from lib.errors import InvalidRequest, UnsupportedMediaType
 from lib.strict_json import parse_object
 from lib.web.request import Request
 
+JSON = "application/json"
 MAX_DEPTH = 8
 
 _QUOTE, _BACKSLASH = b'"\\'
@@ -13,9 +14,8 @@ _QUOTE, _BACKSLASH = b'"\\'
 
 def json_object(request: Request) -> dict[str, Any]:
     """The body of `request`, a JSON object. Raises `UnsupportedMediaType` or `InvalidRequest`."""
-    media_type, _, parameters = request.header("content-type").partition(";")
-    charset = parameters.strip().lower()
-    if media_type.strip().lower() != "application/json" or charset not in {"", "charset=utf-8", 'charset="utf-8"'}:
+    charset = request.header("content-type").partition(";")[2].strip().lower()
+    if request.media_type != JSON or charset not in {"", "charset=utf-8", 'charset="utf-8"'}:
         raise UnsupportedMediaType
     if request.header("content-encoding").lower() not in {"", "identity"}:
         raise UnsupportedMediaType

@@ -12,12 +12,18 @@ from lib.web.request import Request
 
 SESSION_COOKIE = "__Host-session"
 
+MOST_CANDIDATES = 5
+"""A browser has one session cookie. Somebody sends more: of so many each one is looked at where that does no harm."""
+
 _PAIR = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([!#-+\--:<-\[\]-~]*)")
 
 
 def cookie(header: str, name: str) -> str:
-    """The value of cookie `name` in a `Cookie` header; empty where it is absent, malformed or there twice."""
-    values = [pair[2] for part in header.split(";") if (pair := _PAIR.fullmatch(part.strip())) and pair[1] == name]
+    """The value of cookie `name` in a `Cookie` header; empty where it is absent, malformed or there twice.
+
+    A malformed one counts as one: whoever has put it beside a good one must not choose which of them is believed.
+    """
+    values = _values(header, name)
     return values[0] if len(values) == 1 else ""
 
 
@@ -30,6 +36,19 @@ def cookie_names(header: str, prefix: str) -> list[str]:
 def session_cookie(request: Request) -> str:
     """The value of the session cookie; empty where there is none."""
     return cookie(request.header("cookie"), SESSION_COOKIE)
+
+
+def session_cookies(request: Request) -> list[str]:
+    """All values that session cookies of the request have, each once, the first few of them: for ending sessions."""
+    values = dict.fromkeys(_values(request.header("cookie"), SESSION_COOKIE))
+    return [value for value in values if value][:MOST_CANDIDATES]
+
+
+def _values(header: str, name: str) -> list[str]:
+    """The value of each part of a `Cookie` header that has this name, whatever its form; empty for a malformed one."""
+    parts = [part.strip() for part in header.split(";")]
+    pairs = [_PAIR.fullmatch(part) for part in parts if part.partition("=")[0].strip() == name]
+    return [pair[2] if pair else "" for pair in pairs]
 
 
 def set_cookie(name: str, value: str, *, same_site: Literal["Strict", "None"], max_age_seconds: int) -> tuple[str, str]:

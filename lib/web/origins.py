@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from lib.errors import CsrfRejected, OriginRejected
+from lib.errors import CsrfRejected, OriginRejected, UnsupportedMediaType
+from lib.web.bodies import JSON
 from lib.web.request import Request
 
 ALLOWED_HEADERS = "Authorization, Content-Type, X-CSRF, Prefer, Idempotency-Key"
@@ -38,9 +39,12 @@ def preflight_headers(request: Request, origins: frozenset[str], methods: Iterab
 def refuse_forgery(request: Request, origins: frozenset[str]) -> None:
     """Guards a request that is signed in by cookie and changes something.
 
-    It must bring a header that no form and no foreign page can send, and come from a page we know: by `Origin`, or,
-    where the browser sends none, by `Sec-Fetch-Site` (Fetch Metadata). Raises `CsrfRejected` or `OriginRejected`.
+    What it brings, if anything, is JSON, which no form can send; it has a header that no form and no foreign page can
+    send; and it comes from a page we know: by `Origin`, or, where the browser sends none, by `Sec-Fetch-Site` (Fetch
+    Metadata). Raises `UnsupportedMediaType`, `CsrfRejected` or `OriginRejected`.
     """
+    if (request.body or request.header("content-type")) and request.media_type != JSON:
+        raise UnsupportedMediaType
     if request.header("x-csrf") != "1":
         raise CsrfRejected
     origin, site = request.header("origin"), request.header("sec-fetch-site")

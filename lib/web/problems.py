@@ -11,6 +11,7 @@ from lib.errors import (
     GatewayError,
     InsufficientScope,
     MethodNotAllowed,
+    ReauthRequired,
     StepUpRequired,
     TokenExpired,
     TokenInvalid,
@@ -24,8 +25,9 @@ def problem(error: GatewayError, trace_id: str, authorization_uri: str) -> Respo
     members = {"code": error.code, "trace_id": trace_id, **error.members}
     response = problem_response(error.type_uri, error.status, error.title, error.detail, members)
     headers = [*error.headers]
-    if error.retry_after is not None:
-        headers.append(("Retry-After", str(error.retry_after)))
+    retry_after = error.default_retry_after if error.retry_after is None else error.retry_after
+    if retry_after is not None:
+        headers.append(("Retry-After", str(retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
     if challenge := _challenge(error, authorization_uri):
@@ -43,7 +45,7 @@ def _challenge(error: GatewayError, authorization_uri: str) -> str:
             )
         case InsufficientScope():
             return f'Bearer realm="", error="insufficient_scope", scope="{error.scope}"'
-        case TokenInvalid() | TokenExpired():
+        case TokenInvalid() | TokenExpired() | ReauthRequired():
             return f'Bearer realm="", error="invalid_token", error_description="{error.title}"'
         case Unauthenticated():
             return 'Bearer realm=""'

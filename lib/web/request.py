@@ -22,3 +22,8 @@ class Request:
     def header(self, name: str) -> str:
         """The header `name` (lower case), without surrounding white space; empty where it is absent."""
         return self.headers.get(name, "").strip()
+
+    @property
+    def media_type(self) -> str:
+        """What `Content-Type` names, in small letters and without parameters; empty where there is none."""
+        return self.header("content-type").partition(";")[0].strip().lower()

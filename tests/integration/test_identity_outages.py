@@ -1,4 +1,7 @@
-"""Entra's keys that fail, hang, redirect or lie: an outage is 503, what is known goes on, and no lie is believed."""
+"""Entra's keys that fail, hang, redirect or lie: an outage is 503, what is known goes on, and no lie is believed.
+
+Where its token endpoint fails, it is left alone.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,10 +12,12 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
+from local.entra import Refused
 from local.faults import drop, hang
 from local.issuer import Issuer
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser
+from tests.integration.people import newcomers
 
 FAULTS: dict[str, ASGIApp] = {
     "fails": Response(status_code=500),
@@ -40,6 +45,33 @@ def cold(stack: Stack, tmp_path: Path) -> Iterator[Callable[[], str]]:
 
         yield start
         stack.entra.faults.clear()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Response(status_code=503, headers={"Retry-After": "600"}), "identity_provider_unavailable"),
+        (Refused(7000215).reply(), "client_credential_rejected"),
+    ],
+    ids=["away", "does not take our credential"],
+)
+def test_a_token_endpoint_that_fails_is_left_alone(
+    cold: Callable[[], str], stack: Stack, browser: Browser, fault: ASGIApp, code: str
+) -> None:
+    """Five failures; from then on whoever asks hears the same at once, and when to come again."""
+    url, calls = cold(), stack.entra.calls["token"]
+    stack.entra.faults.plan("token", *[fault] * 100)
+    with newcomers(stack, 8) as people:
+        replies = [ask(url, browser.token(person.key)) for person in people]
+    assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [(503, code)] * 8
+    assert stack.entra.calls["token"] == calls + 5
+    assert {1 <= int(reply.headers["retry-after"]) <= 20 for reply in replies[5:]} == {True}
+
+
+def ask(url: str, token: str) -> httpx.Response:
+    """A question of theirs."""
+    headers, body = {"Authorization": f"Bearer {token}"}, {"question": "total sales"}
+    return httpx.post(f"{url}/api/query", json=body, headers=headers, trust_env=False, timeout=30)
 
 
 def session(url: str, token: str) -> httpx.Response:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.fabric import faults
-from local.people import ALICE, TENANT_ID
+from local.people import ALICE, GATEWAY_CLIENT_ID, TENANT_ID
 from local.stack import FABRIC_AUDIENCE, Stack
 from tests.integration.browser import Browser
 
@@ -26,7 +26,7 @@ NAMED = "Zacharias Quastenflosser of Umbrella Holding"
 """Whom Entra names in its descriptions."""
 LONGEST_CLAIMS = 4096
 BAD_TOKEN = 'Bearer realm="", error="invalid_token", error_description="The access token has expired"'
-NOBODY = 'Bearer realm=""'
+REVOKED = 'Bearer realm="", error="invalid_token", error_description="Sign in again"'
 WANTED = {"access_token": {"acrs": {"essential": True, "value": "c1"}}}
 CLAIMS = json.dumps(WANTED)
 
@@ -69,7 +69,7 @@ class Told:
 
 CONSENT = Told(403, "consent_required")
 EXPIRED = Told(401, "token_expired", BAD_TOKEN)
-AGAIN = Told(401, "reauth_required", NOBODY)
+AGAIN = Told(401, "reauth_required", REVOKED)
 REJECTED = Told(503, "client_credential_rejected")
 AWAY = Told(503, "identity_provider_unavailable")
 
@@ -138,6 +138,14 @@ def _no_fault_left(stack: Stack) -> Iterator[None]:
 
 
 @pytest.fixture
+def settled(browser: Browser) -> None:
+    """Exchanges that have just gone well, so that a failure or two do not make the gateway leave Entra alone."""
+    for _ in range(4):
+        bearer = {"Authorization": f"Bearer {browser.token('alice')}"}
+        assert browser.call("GET", "/api/session?profile=graph", headers=bearer).json()["profile"]
+
+
+@pytest.fixture
 def log(host_log: Path) -> Callable[[], str]:
     """What the gateway has logged since the test began."""
     began = host_log.stat().st_size
@@ -171,6 +179,7 @@ def ask(browser: Browser, log: Callable[[], str], secrets_seen: set[str]) -> Ask
     return asked
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refusal_of_entra_is_told_as_what_the_caller_can_do(
     ask: Ask, stack: Stack, log: Callable[[], str], name: str
@@ -182,6 +191,8 @@ def test_a_refusal_of_entra_is_told_as_what_the_caller_can_do(
     reply = ask()
     assert (reply.status_code, reply.json()["code"]) == (told.status, told.code), reply.text
     assert reply.headers.get_list("www-authenticate") == ([told.challenge] if told.challenge else [])
+    consent_url = f"{stack.urls['entra']}/{TENANT_ID}/adminconsent?client_id={GATEWAY_CLIENT_ID}"
+    assert reply.json().get("admin_consent_url") == (consent_url if told is CONSENT else None)
     assert (stack.entra.calls["token"], stack.fabric.calls) == (exchanges + 1, questions)
     (line,) = (json.loads(line) for line in log().splitlines() if correlation_id in line)
     assert (line["error_code"], line["error"]) == (refusal.number, refusal.error)
@@ -218,7 +229,7 @@ def test_what_entra_calls_claims_and_nobody_could_read_asks_for_a_new_sign_in(
     demand(stack, "entra", NOT_PASSED_ON_BY_ENTRA[name])
     reply = ask()
     assert (reply.status_code, reply.json()["code"]) == (401, "reauth_required"), reply.text
-    assert reply.headers.get_list("www-authenticate") == [NOBODY]
+    assert reply.headers.get_list("www-authenticate") == [REVOKED]
 
 
 @pytest.mark.parametrize("name", NOT_PASSED_ON)
@@ -284,6 +295,7 @@ def test_a_token_that_fabric_does_not_take_is_got_anew_once(browser: Browser, st
     assert len({first, second, fifth}) == 3
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [(Refusal(65001), CONSENT), (Refusal(50173), AGAIN), (Refusal(7000215, "invalid_client"), REJECTED)],
@@ -299,15 +311,21 @@ def test_a_session_meets_the_same_refusals(browser: Browser, stack: Stack, refus
     assert browser.ask(QUESTION).status_code == 200
 
 
-@pytest.mark.parametrize(("asked", "told"), [("7", "7"), ("60", "60"), ("86400", "60"), ("soon", None), ("-1", None)])
-def test_how_long_entra_wants_to_be_left_alone_is_told(ask: Ask, stack: Stack, asked: str, told: str | None) -> None:
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(
+    ("asked", "told", "attempts"),
+    [("7", "7", 1), ("60", "60", 1), ("86400", "60", 1), ("soon", "5", 2), ("-1", "5", 2)],
+)
+def test_how_long_entra_wants_to_be_left_alone_is_told(
+    ask: Ask, stack: Stack, asked: str, told: str, attempts: int
+) -> None:
     """In seconds, no more than a minute; here nobody waits so long, and what cannot be read asks for nothing."""
     exchanges = stack.entra.calls["token"]
     stack.entra.faults.plan("token", *[Response(status_code=429, headers={"Retry-After": asked})] * 2)
     reply = ask()
     assert (reply.status_code, reply.json()["code"]) == (503, "identity_provider_unavailable")
-    assert reply.headers.get("retry-after") == told
-    assert stack.entra.calls["token"] == exchanges + (1 if told else 2)
+    assert reply.headers["retry-after"] == told
+    assert stack.entra.calls["token"] == exchanges + attempts
     stack.entra.faults.clear()
     assert ask().status_code == 200
 

@@ -1,14 +1,20 @@
 """Signing in and out, by hand-driven HTTP through the emulated Entra."""
 
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+import jwt
 import pytest
 from azure.data.tables import TableServiceClient
 from starlette.responses import Response
 
-from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, TENANT_ID
-from local.stack import Stack
+from local.entra import tokens
+from local.entra.tenant import GATEWAY_SCOPE, Access
+from local.people import ALICE, BOB, GATEWAY_CLIENT_ID, SCRIPT_CLIENT_ID, TENANT_ID
+from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser, app_token
+from tests.integration.people import newcomers
 
 
 def test_a_browser_signs_in_by_redirect_and_has_a_session(browser: Browser) -> None:
@@ -185,9 +191,38 @@ def test_signing_out_ends_the_session_here_and_tells_where_it_ends_at_entra(brow
     assert f"{target.scheme}://{target.netloc}" == stack.urls["entra"]
     assert parse_qs(target.query)["post_logout_redirect_uri"] == [f"{stack.public_url}/api/app"]
     assert browser.cookies == {}
+    assert reply.headers["clear-site-data"] == '"storage"'
     browser.cookies["__Host-session"] = kept
     assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
     assert browser.page_call("POST", "/api/logout").status_code == 200
+
+
+def test_signing_out_forgets_the_tokens_got_in_the_session(browser: Browser, stack: Stack) -> None:
+    """A session by token shares them with the token, by which it can be seen: they are asked for again."""
+    bearer = {"Authorization": f"Bearer {browser.token('bob')}"}
+    browser.call("POST", "/api/login", headers=bearer)
+    for _ in range(2):
+        assert browser.call("GET", "/api/session?profile=graph").json()["profile"]
+    exchanges = stack.entra.calls["token"]
+    browser.page_call("POST", "/api/logout")
+    assert browser.call("GET", "/api/session?profile=graph", headers=bearer).json()["profile"]
+    assert stack.entra.calls["token"] == exchanges + 1
+
+
+def test_signing_out_ends_whatever_sessions_come_along(browser: Browser, stack: Stack, secrets_seen: set[str]) -> None:
+    """Nobody is signed in by two cookies; but who wants to leave leaves, whichever of them is theirs."""
+    with Browser(stack, secrets_seen) as other:
+        browser.sign_in("alice")
+        other.sign_in("bob")
+        kept = [opened.cookies["__Host-session"] for opened in (browser, other)]
+        twins = "; ".join(f"__Host-session={value}" for value in ('"x"', "forged", *kept))
+        headers = {"Cookie": twins}
+        assert browser.call("GET", "/api/session", cookies=False, headers=headers).json()["code"] == "token_missing"
+        reply = browser.page_call("POST", "/api/logout", cookies=False, headers=headers)
+        assert (reply.status_code, browser.cookies) == (200, {})
+        for value in kept:
+            other.cookies["__Host-session"] = value
+            assert other.call("GET", "/api/session").json()["code"] == "session_expired"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +243,34 @@ def test_a_foreign_page_cannot_act_with_a_persons_session(
     reply = browser.call("POST", path, json={"question": "x"}, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (403, code)
     assert browser.call("GET", "/api/session").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/logout"), ("POST", "/api/query"), ("DELETE", "/api/sessions")]
+)
+def test_a_form_does_nothing_with_a_persons_session(browser: Browser, method: str, path: str) -> None:
+    """415, whoever sends it: what a page of another site can send without asking is never read."""
+    browser.sign_in("alice")
+    for options in (
+        {"headers": {"Content-Type": "text/plain"}},
+        {"headers": {"Content-Type": "text/plain"}, "content": b'{"question": "x"}'},
+        {"content": b"{}"},
+        {"data": {"question": "x"}},
+        {"files": {"question": b"x"}},
+    ):
+        reply = browser.page_call(method, path, **options)
+        assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
+    assert browser.call("GET", "/api/session").status_code == 200
+
+
+def test_a_token_ends_no_session_that_comes_along(browser: Browser) -> None:
+    """A page of the same site must not sign somebody out with a token of its own: the cookie is not looked at."""
+    browser.sign_in("alice")
+    for authorization in (f"Bearer {browser.token('bob')}", "Basic x"):
+        reply = browser.call("POST", "/api/logout", headers={"Authorization": authorization})
+        assert (reply.status_code, {"set-cookie", "clear-site-data"} & reply.headers.keys()) == (200, set())
+        assert "logout_hint" not in reply.json()["end_session_url"]
+    assert browser.call("GET", "/api/session").json()["object_id"] == ALICE.object_id
 
 
 def test_a_token_decides_alone_where_a_cookie_comes_along(browser: Browser) -> None:
@@ -254,6 +317,26 @@ def test_entras_own_logout_ends_the_session_here(browser: Browser) -> None:
     assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
 
 
+def test_entras_own_logout_ends_a_session_by_token_too(browser: Browser) -> None:
+    """The token tells what Entra calls the sign-in that it is of."""
+    token = browser.token("bob")
+    browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {token}"})
+    assert browser.call("GET", "/api/session").status_code == 200
+    sid = jwt.decode(token, options={"verify_signature": False})["sid"]
+    browser.call("GET", "/api/logout/frontchannel", params={"sid": sid}, cookies=False)
+    assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+
+
+def test_a_session_by_token_is_signed_out_at_entra_without_a_choice(browser: Browser, stack: Stack) -> None:
+    """Where the token tells what Entra's logout page wants to know, the page is told."""
+    access = Access(GATEWAY_CLIENT_ID, (GATEWAY_SCOPE,))
+    claims = tokens.person_claims(BOB, access.audience, "a-session") | {"scp": access.scp, "login_hint": "bob's hint"}
+    token = tokens.lasting(stack.issuer, 3600, claims | {"azp": SCRIPT_CLIENT_ID, "azpacr": tokens.PUBLIC})
+    browser.call("POST", "/api/login", headers={"Authorization": f"Bearer {token}"})
+    target = urlsplit(browser.page_call("POST", "/api/logout").json()["end_session_url"])
+    assert parse_qs(target.query)["logout_hint"] == ["bob's hint"]
+
+
 def test_whoever_revokes_everything_has_to_sign_in_again(
     browser: Browser, stack: Stack, secrets_seen: set[str]
 ) -> None:
@@ -271,6 +354,23 @@ def test_whoever_revokes_everything_has_to_sign_in_again(
         browser.sign_in("bob")
         assert browser.call("GET", "/api/session").status_code == 200
     _forget_revocations(stack)
+
+
+def test_a_revoked_token_does_not_live_on_as_a_session(browser: Browser, stack: Stack, tmp_path: Path) -> None:
+    """An instance that has not heard of the revocation may still make one of it; elsewhere it counts for nothing."""
+    with newcomers(stack, 1) as (carol,), (tmp_path / "log").open("wb") as log:
+        bearer = {"Authorization": f"Bearer {browser.token(carol.key)}"}
+        late = Host(free_port(), stack.environment, log)
+        try:
+            assert httpx.get(f"{late.url}/api/session", headers=bearer, trust_env=False).status_code == 200
+            assert browser.call("DELETE", "/api/sessions", headers=bearer).status_code == 204
+            made = httpx.post(f"{late.url}/api/login", headers=bearer, trust_env=False)
+        finally:
+            late.stop()
+        assert made.status_code == 201
+        browser.cookies["__Host-session"] = made.headers["set-cookie"].partition("=")[2].partition(";")[0]
+        assert browser.call("GET", "/api/session").json()["code"] == "session_expired"
+        assert browser.ask("total sales by month").json()["code"] == "session_expired"
 
 
 def test_an_operator_revokes_a_person_or_a_tenant(browser: Browser, stack: Stack) -> None:

@@ -181,6 +181,8 @@ HEADERS: dict[str, Callable[[Mint], str]] = {
     "x5u": lambda mint: mint.headed(x5u="https://evil.example/certificate"),
     "x5c": lambda mint: mint.headed(x5c=["MIIB"]),
     "nonce, as Graph's tokens have": lambda mint: mint.headed(nonce="n"),
+    "cty": lambda mint: mint.headed(cty="JWT"),
+    "zip": lambda mint: mint.headed(zip="DEF"),
     "a header of more than 1 KiB": lambda mint: mint.headed(filler="x" * 1024),
     "a member twice, the good one last": lambda mint: mint.sign(
         json.dumps(mint.header).replace("{", '{"alg":"none",', 1).encode(), mint.claims()
@@ -255,6 +257,10 @@ CLAIMS: dict[str, Callable[[Mint], str]] = {
     "sub a number": lambda mint: mint(sub=1),
     "scp in a list": lambda mint: mint(scp=[GATEWAY_SCOPE]),
     "scp a number": lambda mint: mint(scp=1),
+    "neither scope nor role, as an id token": lambda mint: mint(scp=None),
+    "roles alone": lambda mint: mint(scp=None, roles=["Query.All"]),
+    "roles alone, of a person": lambda mint: mint(scp=None, roles=["Query.All"], idtyp="user"),
+    "cnf, which takes a proof of possession": lambda mint: mint(cnf={"kid": "x"}),
     "scp and idtyp app": lambda mint: mint(idtyp="app", roles=["Query.All"], azpacr="2"),
     "idtyp something else": lambda mint: mint(idtyp="device"),
     "idtyp a list": lambda mint: mint(idtyp=["user"]),
@@ -291,9 +297,7 @@ LACKING: dict[str, tuple[str, Callable[[Mint], str]]] = {
     "another scope": ("access_as_user", lambda mint: mint(scp="User.Read")),
     "a scope that begins as ours": ("access_as_user", lambda mint: mint(scp="access_as_user.all")),
     "an empty scope": ("access_as_user", lambda mint: mint(scp="")),
-    "neither scope nor role, as an id token": ("access_as_user", lambda mint: mint(scp=None)),
-    "roles alone": ("access_as_user", lambda mint: mint(scp=None, roles=["Query.All"])),
-    "roles alone, of a person": ("access_as_user", lambda mint: mint(scp=None, roles=["Query.All"], idtyp="user")),
+    "a scope behind a tab": ("access_as_user", lambda mint: mint(scp="User.Read\taccess_as_user")),
     "an app without a role": ("Query.All", lambda mint: mint.app(roles=None)),
     "an app with another role": ("Query.All", lambda mint: mint.app(roles=["Gateway.Operate"])),
 }
@@ -305,6 +309,7 @@ WELCOME: dict[str, Callable[[Mint], str]] = {
     "with more scopes": lambda mint: mint(scp="profile access_as_user"),
     "with roles besides": lambda mint: mint(roles=["Query.All"]),
     "of a member": lambda mint: mint(acct="0", idp=mint.stack.issuer.url),
+    "of a member, by the tenant's older name": lambda mint: mint(idp=f"https://sts.windows.net/{TENANT_ID}/"),
     "of a member of whom nothing is told": lambda mint: mint(acct=None),
     "expired this moment": lambda mint: mint(exp=mint.now - 5, iat=mint.now - HOUR, nbf=mint.now - HOUR),
     "of a clock that is early": lambda mint: mint(iat=mint.now + 30, nbf=mint.now + 30),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lib import errors
-from lib.errors import GatewayError
+from lib.errors import GatewayError, Unavailable
 
 
 def descendants(root: type[GatewayError]) -> list[type[GatewayError]]:
@@ -33,6 +33,11 @@ def test_each_error_tells_the_caller_what_to_do() -> None:
         assert error.title
         assert error.default_detail.endswith("."), error
         assert error is GatewayError or error.default_detail != GatewayError.default_detail, error
+
+
+def test_whoever_is_told_that_something_is_away_is_told_when_to_come_again() -> None:
+    """503 without `Retry-After` is an invitation to try in a loop."""
+    assert all((error.default_retry_after or 0) >= 1 for error in descendants(Unavailable))
 
 
 @pytest.mark.parametrize("error", leaves(), ids=lambda error: error.code)

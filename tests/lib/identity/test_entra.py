@@ -3,8 +3,9 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,8 +29,9 @@ from lib.errors import (
 from lib.identity import entra as module
 from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
-from lib.identity.entra import REDEMPTIONS, EntraClient, claims_request
+from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient, claims_request
 from lib.identity.msal_http import CONNECTIONS, NoReplies
+from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, SUCCESSES_TO_CLOSE, Circuit
 from tests.clock import Clock
 from tests.lib.identity.authority import (
     CLIENT,
@@ -68,7 +70,15 @@ class Gateway:
         self.slept: list[float] = []
         told = settings(**({"CLIENT_CREDENTIAL": "secret"} | environ))
         credential = ClientCredential(told, self.identity, self.vault, self.clock)
-        self.entra = EntraClient(told, credential, transport=self.endpoint.transport, now=self.clock, sleep=self._sleep)
+        self.circuit = Circuit("entra", clock=self.clock, uniform=lambda low, high: (low + high) / 2)
+        self.entra = EntraClient(
+            told,
+            credential,
+            transport=self.endpoint.transport,
+            now=self.clock,
+            sleep=self._sleep,
+            circuit=self.circuit,
+        )
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -129,6 +139,8 @@ async def test_what_one_person_gets_never_reaches_another(
 ) -> None:
     """Alice's failure, and Alice's token even where a proxy adds `Retry-After`, stay Alice's."""
     async with gateway(lambda form: first() if form["assertion"] == "alice" else for_whom(form)) as made:
+        for _ in range(8):  # so that Alice's failures alone do not make the gateway leave Entra alone
+            assert (await made.entra.on_behalf_of(TENANT, "carol", FABRIC)).access_token == "token of carol"
         for _ in range(2):
             if raised is None:
                 assert (await made.entra.on_behalf_of(TENANT, "alice", FABRIC)).access_token == "alice's"
@@ -236,6 +248,49 @@ async def test_codes_that_anybody_can_bring_are_not_in_the_way_of_those_signed_i
         gate.set()
         outcomes = await asyncio.gather(*forged, return_exceptions=True)
     assert all(isinstance(outcome, GatewayError) for outcome in outcomes)
+
+
+async def test_a_few_redemptions_wait_and_whoever_comes_behind_them_is_told_at_once() -> None:
+    """With when to come again; once there is a place, the next one gets it."""
+    gate = threading.Event()
+
+    def grant(_: dict[str, str]) -> httpx.Response:
+        gate.wait(10)
+        return refused("invalid_grant", 70008)
+
+    async with gateway(grant) as made:
+        waiting = [asyncio.create_task(redeemed(made)) for _ in range(REDEMPTIONS + MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(IdentityProviderUnavailable) as fault:
+            await redeemed(made)
+        assert fault.value.retry_after == BUSY_SECONDS
+        assert len(made.endpoint.requests) <= REDEMPTIONS
+        waiting[-1].cancel()
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(redeemed(made)))
+        gate.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert Counter(map(type, outcomes)) == {ReauthRequired: REDEMPTIONS + MOST_WAITING, asyncio.CancelledError: 1}
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (lambda: refused("invalid_grant", 70000), ReauthRequired),
+        (lambda: refused("invalid_request", 9002313), LoginFailed),
+        (lambda: refused("something_new", 1), LoginFailed),
+        (lambda: refused("temporarily_unavailable", 90033), IdentityProviderUnavailable),
+        (lambda: refused("invalid_client", 7000215, status=401), ClientCredentialRejected),
+    ],
+    ids=["no code of ours", "no code at all", "a reason that nobody knows", "passing", "credential"],
+)
+async def test_a_code_that_is_refused_is_its_bringers_fault_unless_it_is_known_to_be_another(
+    response: Callable[[], httpx.Response], kind: type[GatewayError]
+) -> None:
+    """Else anybody could make Entra look away, by bringing what it does not understand."""
+    async with gateway(lambda _: response()) as made:
+        with pytest.raises(kind):
+            await redeemed(made)
 
 
 async def test_a_replaced_secret_counts_from_the_request_after_its_rejection() -> None:
@@ -348,6 +403,15 @@ async def test_a_refusal_is_raised_as_what_it_means(
         with pytest.raises(kind) as fault:
             await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
     assert "alice" not in f"{fault.value!r} {fault.value.__cause__!r}"
+
+
+async def test_missing_consent_is_told_with_where_to_give_it() -> None:
+    """To an administrator of the person's own tenant."""
+    async with gateway(lambda _: refused("invalid_grant", 65001), ALLOWED_TENANTS=f"{TENANT},{OTHER_TENANT}") as made:
+        with pytest.raises(ConsentRequired) as fault:
+            await made.entra.on_behalf_of(OTHER_TENANT, "alice", FABRIC)
+    url = f"{HOST}/{OTHER_TENANT}/adminconsent?client_id={CLIENT}"
+    assert fault.value.members == {"admin_consent_url": url}
 
 
 async def test_a_passing_failure_is_tried_once_more() -> None:
@@ -526,8 +590,109 @@ async def test_a_code_is_redeemed_once() -> None:
     assert len(made.endpoint.requests) == 1
 
 
-async def redeemed(made: Gateway) -> module.Token:
+async def test_an_entra_that_fails_is_left_alone_and_then_asked_by_one() -> None:
+    """Five failures; then nobody is kept waiting, and in a while it is asked again."""
+    away = True
+
+    def grant(form: dict[str, str]) -> httpx.Response:
+        if away:
+            return raw(b"", 503, Retry_After="600")
+        return refused("invalid_request", 9002313) if form.get("code") == "junk" else for_whom(form)
+
+    async with gateway(grant) as made:
+        for _ in range(LEAST_OUTCOMES):
+            with pytest.raises(IdentityProviderUnavailable):
+                await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        for ask in (made.entra.on_behalf_of(TENANT, "bob", FABRIC), made.entra.for_app(FABRIC), redeemed(made)):
+            with pytest.raises(IdentityProviderUnavailable) as fault:
+                await ask
+            assert fault.value.retry_after == RESET_SECONDS
+        assert (len(made.endpoint.requests), made.slept) == (LEAST_OUTCOMES, [])
+        away = False
+        made.clock.advance(RESET_SECONDS)
+        for _ in range(SUCCESSES_TO_CLOSE):
+            with pytest.raises(LoginFailed):
+                await redeemed(made, "junk")
+        assert state(made.circuit) == "half_open", "what somebody brings is no proof of its health either"
+        for _ in range(SUCCESSES_TO_CLOSE):
+            await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        assert state(made.circuit) == "closed"
+
+
+async def test_a_rejected_credential_is_not_shown_again_and_again() -> None:
+    """What opened the circuit is what is told meanwhile; a new one counts with the next probe."""
+
+    def only_the_new(form: dict[str, str]) -> httpx.Response:
+        return granted("token") if form["client_secret"] == "new" else refused("invalid_client", 7000222, status=401)
+
+    async with gateway(only_the_new) as made:
+        for _ in range(LEAST_OUTCOMES + 3):
+            with pytest.raises(ClientCredentialRejected) as fault:
+                await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        assert fault.value.retry_after == RESET_SECONDS
+        assert len(made.endpoint.requests) == LEAST_OUTCOMES
+        made.vault.secrets["client-secret"] = "new"
+        made.clock.advance(RESET_SECONDS)
+        assert (await made.entra.on_behalf_of(TENANT, "alice", FABRIC)).access_token == "token"
+
+
+async def test_a_failure_that_opens_the_circuit_is_not_tried_once_more() -> None:
+    """The second attempt is refused, and that is what the caller hears."""
+    async with gateway(lambda _: raw(b"", 503)) as made:
+        with pytest.raises(IdentityProviderUnavailable):
+            await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        with pytest.raises(IdentityProviderUnavailable):
+            await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        with pytest.raises(IdentityProviderUnavailable) as fault:
+            await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+        assert (len(made.endpoint.requests), fault.value.retry_after) == (LEAST_OUTCOMES, RESET_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        lambda: refused("invalid_grant", 70000),
+        lambda: refused("invalid_request", 9002313),
+        lambda: refused("interaction_required", 50079, claims='{"access_token":{"a":{}}}'),
+        lambda: refused("invalid_grant", 65001),
+        lambda: refused("something_new", 1),
+        lambda: granted("fabric", id_token=mint(claims(nonce="strange"))),
+    ],
+    ids=["no code of ours", "no code at all", "step up", "consent", "nobody knows", "another sign-in's"],
+)
+async def test_nobody_opens_the_circuit_by_what_they_bring(response: Callable[[], httpx.Response]) -> None:
+    """Codes by the dozen, and people with whom Entra is not content: others go on."""
+    asked = 0
+
+    def grant(form: dict[str, str]) -> httpx.Response:
+        return response() if form.get("assertion") != "bob" else for_whom(form)
+
+    async with gateway(grant) as made:
+        for _ in range(3 * LEAST_OUTCOMES):
+            with pytest.raises(GatewayError):
+                await redeemed(made)
+            with suppress(GatewayError):
+                await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
+            asked += 2
+        assert made.circuit.state == "closed"
+        assert len(made.endpoint.requests) == asked
+        assert (await made.entra.on_behalf_of(TENANT, "bob", FABRIC)).access_token == "token of bob"
+
+
+async def test_a_full_queue_tells_nothing_of_entras_health() -> None:
+    """Who was not let in has not asked."""
+    async with gateway(lambda _: refused("invalid_grant", 70008)) as made:
+        await asyncio.gather(*(redeemed(made) for _ in range(100)), return_exceptions=True)
+        assert made.circuit.state == "closed"
+
+
+def state(circuit: Circuit) -> str:
+    """Its state; asked for again each time, which a type checker does not expect of an attribute."""
+    return circuit.state
+
+
+async def redeemed(made: Gateway, code: str = "code") -> module.Token:
     """The tokens of one code."""
     return await made.entra.redeem(
-        "code", redirect_uri="https://ask.contoso.com/callback", scope=FABRIC, nonce="nonce", code_verifier="verifier"
+        code, redirect_uri="https://ask.contoso.com/callback", scope=FABRIC, nonce="nonce", code_verifier="verifier"
     )

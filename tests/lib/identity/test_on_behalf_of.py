@@ -13,7 +13,7 @@ from lib.identity.auth import principal_of_session
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import EntraClient
 from lib.identity.on_behalf_of import MOST_TOKENS, OnBehalfOf
-from lib.identity.principal import Assertion, Principal
+from lib.identity.principal import Assertion, Principal, grant_of
 from lib.identity.sessions import Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
@@ -72,7 +72,7 @@ def world() -> Iterator[World]:
 
 def bearer(token: str = "alice", expires_at: float = START + 4000) -> Principal:
     """A person who brings an access token."""
-    return Principal(TENANT, PERSON, "user", "bearer", expires_at, Assertion(token, expires_at))
+    return Principal(TENANT, PERSON, "user", "bearer", expires_at, Assertion(token, expires_at, START))
 
 
 class Instance:
@@ -225,6 +225,32 @@ async def test_a_token_rejected_twice_is_got_anew_once(world: World) -> None:
     await world.tokens.token_for(bearer(), FABRIC)
     assert await world.tokens.token_for(bearer(), FABRIC, rejected="alice 1") == "alice 2"
     assert await world.tokens.token_for(bearer(), FABRIC, rejected="alice 1") == "alice 2"
+
+
+async def test_what_was_got_with_a_grant_that_has_ended_is_forgotten(world: World) -> None:
+    """For every scope; others' tokens stay, and to forget twice is no fault."""
+    laptop, phone = bearer("alice on a laptop"), bearer("alice on a phone")
+    for principal in (laptop, phone):
+        for scope in (FABRIC, GRAPH):
+            await world.tokens.token_for(principal, scope)
+    assert laptop.grant
+    for _ in range(2):
+        world.tokens.forget(laptop.grant)
+    assert {key for key, _ in world.tokens._known} == {phone.grant.key if phone.grant else ""}
+    assert await world.tokens.token_for(phone, GRAPH) == "alice on a phone 4"
+    assert await world.tokens.token_for(laptop, FABRIC) == "alice on a laptop 5"
+
+
+@pytest.mark.stack
+async def test_a_session_that_was_ended_is_forgotten_by_what_it_was(instance: Instance) -> None:
+    """Whichever state of it was read when it ended."""
+    cookie = await instance.signed_in()
+    await instance.tokens.token_for(await instance.principal(cookie), FABRIC)
+    assert instance.tokens._known
+    ended = await instance.sessions.end(cookie)
+    assert ended
+    instance.tokens.forget(grant_of(ended, instance.sessions))
+    assert not instance.tokens._known
 
 
 async def test_the_gateways_own_token_is_kept_and_got_anew_too(world: World) -> None:

@@ -192,7 +192,7 @@ async def test_a_person_signs_in_and_the_session_renews(gateway: Gateway) -> Non
     """From the sign-in page to a second Fabric token, by form_post and a refresh token."""
     sign_in = SignIn(gateway.settings, gateway.entra, gateway.validator)
     url, flow = await sign_in.begin("/api/app")
-    signed_in = await sign_in.complete(await posted(gateway, url, {"person": "bob"}), flow)
+    signed_in = await sign_in.complete(sign_in.code_of(await posted(gateway, url, {"person": "bob"}), flow), flow)
     assert (signed_in.object_id, signed_in.name) == (BOB.object_id, BOB.name)
     token = await gateway.entra.refresh(signed_in.tenant_id, signed_in.refresh_token, FABRIC)
     assert gateway.audience(token.access_token) == BOB.object_id
@@ -204,7 +204,7 @@ async def test_a_stronger_sign_in_is_asked_for_and_shows_in_the_tokens(one_gatew
     """Entra refuses with the claims that it wants, the browser is sent there with them, and then they are had."""
     sign_in = SignIn(one_gateway.settings, one_gateway.entra, one_gateway.validator)
     url, flow = await sign_in.begin("/api/app")
-    weak = await sign_in.complete(await posted(one_gateway, url, {"person": "bob"}), flow)
+    weak = await sign_in.complete(sign_in.code_of(await posted(one_gateway, url, {"person": "bob"}), flow), flow)
     wanted = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
     with pytest.raises(StepUpRequired) as fault:
         await one_gateway.entra.refresh(TENANT_ID, weak.refresh_token, FABRIC, claims=wanted)
@@ -213,7 +213,7 @@ async def test_a_stronger_sign_in_is_asked_for_and_shows_in_the_tokens(one_gatew
     assert flow.challenge_handle == "handle"
     page = await one_gateway.http.get(url)
     assert '<button name="person" value="bob" autofocus>' in page.text, "Entra was told whom to expect"
-    strong = await sign_in.complete(await posted(one_gateway, url, {"person": "bob"}), flow)
+    strong = await sign_in.complete(sign_in.code_of(await posted(one_gateway, url, {"person": "bob"}), flow), flow)
     for claims, contexts in ((wanted, ["c1"]), ("", None)):
         token = await one_gateway.entra.refresh(TENANT_ID, strong.refresh_token, FABRIC, claims=claims)
         told = one_gateway.peers.issuer.verify(token.access_token, "https://api.fabric.microsoft.com")
@@ -225,7 +225,7 @@ async def test_a_declined_sign_in_has_failed(one_gateway: Gateway) -> None:
     sign_in = SignIn(one_gateway.settings, one_gateway.entra, one_gateway.validator)
     url, flow = await sign_in.begin("/api/app")
     with pytest.raises(LoginFailed):
-        await sign_in.complete(await posted(one_gateway, url, {"deny": "1"}), flow)
+        sign_in.code_of(await posted(one_gateway, url, {"deny": "1"}), flow)
 
 
 async def test_a_form_is_good_once(one_gateway: Gateway) -> None:
@@ -233,9 +233,9 @@ async def test_a_form_is_good_once(one_gateway: Gateway) -> None:
     sign_in = SignIn(one_gateway.settings, one_gateway.entra, one_gateway.validator)
     url, flow = await sign_in.begin("/api/app")
     form = await posted(one_gateway, url, {"person": "alice"})
-    await sign_in.complete(form, flow)
+    await sign_in.complete(sign_in.code_of(form, flow), flow)
     with pytest.raises(LoginFailed):
-        await sign_in.complete(form, flow)
+        await sign_in.complete(sign_in.code_of(form, flow), flow)
 
 
 async def test_fifty_requests_of_two_people_are_not_mixed_up(one_gateway: Gateway) -> None:
@@ -299,7 +299,7 @@ async def test_an_entra_that_hangs_is_an_outage(peers: Peers, monkeypatch: pytes
 
 async def test_the_profile_comes_from_graph(one_gateway: Gateway) -> None:
     """With a token for Graph, on the person's behalf."""
-    grant = Assertion(one_gateway.peers.token(ALICE), time.time() + 3600)
+    grant = Assertion(one_gateway.peers.token(ALICE), time.time() + 3600, time.time())
     principal = Principal(TENANT_ID, ALICE.object_id, "user", "bearer", grant.expires_at, grant)
     graph_url = one_gateway.settings.graph_url
     token = await OnBehalfOf(one_gateway.entra).token_for(principal, f"{graph_url}/User.Read")
@@ -314,7 +314,7 @@ async def test_no_secret_reaches_a_log(gateway: Gateway, caplog: pytest.LogCaptu
     sign_in = SignIn(gateway.settings, gateway.entra, gateway.validator)
     url, flow = await sign_in.begin("/api/app")
     form = await posted(gateway, url, {"person": "bob"})
-    signed_in = await sign_in.complete(form, flow)
+    signed_in = await sign_in.complete(sign_in.code_of(form, flow), flow)
     assertion = gateway.peers.token(ALICE)
     token = await gateway.entra.on_behalf_of(TENANT_ID, assertion, FABRIC)
     gateway.peers.entra.faults.plan(
@@ -327,7 +327,7 @@ async def test_no_secret_reaches_a_log(gateway: Gateway, caplog: pytest.LogCaptu
         with pytest.raises((ConsentRequired, IdentityProviderUnavailable)):
             await gateway.entra.on_behalf_of(TENANT_ID, assertion, FABRIC)
     with pytest.raises(LoginFailed):
-        await sign_in.complete(form | {"state": "another"}, flow)
+        await sign_in.complete(sign_in.code_of(form | {"state": "another"}, flow), flow)
     told = " ".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
     secrets = [assertion, token.access_token, signed_in.refresh_token, form["code"], flow.code_verifier, "hush"]
     assert told

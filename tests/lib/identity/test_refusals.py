@@ -12,6 +12,7 @@ from lib.errors import (
     ConsentRequired,
     GatewayError,
     IdentityProviderUnavailable,
+    LoginFailed,
     ReauthRequired,
     StepUpRequired,
     TokenExpired,
@@ -49,6 +50,14 @@ def test_a_refusal_becomes_the_error_that_tells_what_to_do(error: str, number: i
     """By number where it is known, else by name."""
     reply = {"error": error, "error_codes": [number] if number else [], "claims": CLAIMS}
     assert type(refusal(reply)) is kind
+
+
+def test_a_reason_that_is_not_known_is_what_the_caller_makes_of_it() -> None:
+    """What is known stays what it is."""
+    malformed = {"error": "invalid_request", "error_codes": [9002313]}
+    assert isinstance(refusal(malformed), IdentityProviderUnavailable)
+    assert isinstance(refusal(malformed, LoginFailed), LoginFailed)
+    assert isinstance(refusal({"error": "server_error"}, LoginFailed), IdentityProviderUnavailable)
 
 
 def test_the_suberror_says_more_than_the_error() -> None:

@@ -1,21 +1,31 @@
 """Rules for sessions, on a real Azurite and with the real Key Vault client."""
 
 import asyncio
+import json
 import re
 import uuid
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from starlette.responses import Response
 
-from lib.errors import SessionExpired, SessionForged, StateUnavailable
+from lib.errors import LoginFailed, SessionExpired, SessionForged, StateUnavailable
 from lib.identity.sessions import CHANGE_ATTEMPTS, MOST_SESSIONS, SIDS, TABLE, Session, Sessions, SignedIn
 from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
+from lib.storage.rows import Row
 from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import Tables
 from tests.clock import Clock
+from tests.lib.storage.front import Front
 
 pytestmark = pytest.mark.stack
 
@@ -31,6 +41,13 @@ def sessions(key_vault_client: KeyVault, tables: Tables, clock: Clock) -> Sessio
     """Sessions that end after half an hour unused and after eight hours at the latest."""
     sealer = Sealer(KeyRing(key_vault_client, now=clock))
     keys = RowKeys(key_vault_client)
+    return Sessions(tables, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
+
+
+@pytest.fixture
+def another(key_vault_client: KeyVault, tables: Tables, clock: Clock) -> Sessions:
+    """Another instance's."""
+    sealer, keys = Sealer(KeyRing(key_vault_client, now=clock)), RowKeys(key_vault_client)
     return Sessions(tables, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
 
 
@@ -152,6 +169,54 @@ async def test_a_session_by_access_token_ends_with_the_token(sessions: Sessions,
         await sessions.find(cookie)
 
 
+@pytest.mark.parametrize("seconds", [ABSOLUTE, 10**9], ids=["a little", "for ever"])
+async def test_who_writes_the_table_cannot_prolong_a_session(
+    sessions: Sessions, tables: Tables, clock: Clock, seconds: int
+) -> None:
+    """Times in columns are for the sweeper; those that count are sealed, also once something else was changed."""
+    cookie, opened = await sessions.open(ALICE)
+    await sessions.challenge(opened, CLAIMS)
+    later = dict.fromkeys(("created", "last_seen", "ends"), clock.now + seconds)
+    row = (await sessions.find(cookie)).row
+    await tables.update(TABLE, row, later | {"expires": int(clock.now) + seconds})
+    found = await sessions.find(cookie)
+    assert (found.created, found.last_seen, found.ends) == (opened.created, clock.now, opened.ends)
+    assert found.issued_at == opened.created
+    clock.advance(ABSOLUTE)
+    with pytest.raises(SessionExpired):
+        await sessions.find(cookie)
+
+
+async def test_a_last_use_that_is_yet_to_come_is_none(sessions: Sessions, tables: Tables, clock: Clock) -> None:
+    """Half an hour from when it is read, and not from when somebody says it will be."""
+    cookie, opened = await sessions.open(ALICE)
+    await tables.update(TABLE, opened.row, {"last_seen": clock.now + ABSOLUTE})
+    assert (await sessions.find(cookie)).last_seen == clock.now
+
+
+async def test_a_row_of_the_release_before_opens_and_is_sealed_with_its_times_at_its_next_change(
+    sessions: Sessions, tables: Tables, clock: Clock
+) -> None:
+    """Old and new code run side by side during an update: that one has the times in columns alone."""
+    cookie, opened = await sessions.open(ALICE)
+    partition, key = opened.row.partition, opened.row.key
+    before = await sessions._sealer.seal(json.dumps(asdict(ALICE)).encode(), TABLE, partition, key)
+    await tables.update(TABLE, opened.row, {"sealed": before, "created": clock.now - 5, "ends": clock.now + 5})
+    found = await sessions.find(cookie)
+    assert (found.signed_in, found.created, found.ends) == (ALICE, clock.now - 5, clock.now + 5)
+    await sessions.renew(found, "refresh-2")
+    await tables.update(TABLE, (await sessions.find(cookie)).row, {"ends": clock.now + ABSOLUTE})
+    assert (await sessions.find(cookie)).ends == clock.now + 5
+
+
+async def test_the_columns_that_others_read_are_written(sessions: Sessions, clock: Clock) -> None:
+    """The sweeper, the order of a person's sessions, and the release before."""
+    _, opened = await sessions.open(ALICE)
+    columns = {name: value for name, value in opened.row.values.items() if name != "sealed"}
+    ends = clock.now + ABSOLUTE
+    assert columns == {"created": clock.now, "last_seen": clock.now, "ends": ends, "expires": int(ends)}
+
+
 async def test_not_every_request_writes(sessions: Sessions, clock: Clock) -> None:
     """Use is noted once a fifth of the idle time has passed."""
     cookie, opened = await sessions.open(ALICE)
@@ -232,12 +297,124 @@ async def test_a_sign_in_that_ended_at_entra_ends_here(sessions: Sessions, table
     sid = f"{uuid.uuid4()}"
     ended, _ = await sessions.open(replace(ALICE, sid=sid))
     stays, _ = await sessions.open(replace(ALICE, sid=f"{uuid.uuid4()}"))
-    await sessions.end_by_sid(sid)
+    assert await sessions.end_by_sid(sid)
     with pytest.raises(SessionExpired):
         await sessions.find(ended)
     assert (await sessions.find(stays)).signed_in.name == "Alice Arden"
     assert [row async for row in tables.rows(SIDS, await sessions._keys.row("sid", sid))] == []
+    assert not await sessions.end_by_sid(sid)
+
+
+@pytest.mark.parametrize("failing", range(3), ids=["the session", "its entry", "the session again"])
+async def test_one_session_that_cannot_be_ended_does_not_keep_the_others(
+    key_vault_client: KeyVault, fronted: Tables, front: Front, clock: Clock, failing: int
+) -> None:
+    """Of a sign-in at Entra: the others end, whoever asked is told, and the next time it ends as well."""
+    sealer, keys = Sealer(KeyRing(key_vault_client, now=clock)), RowKeys(key_vault_client)
+    sessions = Sessions(fronted, sealer, keys, idle_seconds=IDLE, absolute_seconds=ABSOLUTE, now=clock)
+    sid = f"{uuid.uuid4()}"
+    cookies = [(await sessions.open(replace(ALICE, object_id=sid, sid=sid)))[0] for _ in range(3)]
+    front.planned.extend([front.pass_on] * (1 + failing) + [Response(status_code=403)])
+    with pytest.raises(StateUnavailable):
+        await sessions.end_by_sid(sid)
+    assert sum([await is_open(sessions, cookie) for cookie in cookies]) == (failing == 0)
     await sessions.end_by_sid(sid)
+    assert not any([await is_open(sessions, cookie) for cookie in cookies])
+
+
+ORDERS = ["".join("o" if turn in opening else "e" for turn in range(7)) for opening in combinations(range(7), 3)]
+
+
+class Turns:
+    """Tables for two pieces of work, whose calls come in a given order; who is done leaves the turns to the other."""
+
+    def __init__(self, tables: Tables, order: str) -> None:
+        self._tables = tables
+        self._order = list(order)
+        self._moved = asyncio.Condition()
+
+    def of(self, who: str) -> Any:
+        """The tables as one of the two sees them."""
+        return SimpleNamespace(
+            read=partial(self._call, who, self._tables.read),
+            insert=partial(self._call, who, self._tables.insert),
+            delete=partial(self._call, who, self._tables.delete),
+            rows=partial(self._rows, who),
+        )
+
+    async def leave(self, who: str) -> None:
+        """Ends that one's turns."""
+        async with self._moved:
+            self._order = [other for other in self._order if other != who]
+            self._moved.notify_all()
+
+    async def _call[T](self, who: str, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        async with self._moved:
+            await self._moved.wait_for(lambda: who not in self._order or self._order[0] == who)
+            result = await call(*arguments)
+            if who in self._order:
+                self._order.remove(who)
+            self._moved.notify_all()
+            return result
+
+    async def _rows(self, who: str, table: str, partition: str) -> AsyncIterator[Row]:
+        async def found() -> list[Row]:
+            return [row async for row in self._tables.rows(table, partition)]
+
+        for row in await self._call(who, found):
+            yield row
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_a_logout_at_entra_amid_a_sign_in_leaves_no_session_that_no_sid_ends(
+    sessions: Sessions, another: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """Opening (o) makes three calls until it is sure, ending (e) four: in whatever order they come."""
+    sid, turns = f"{uuid.uuid4()}", Turns(tables, order)
+    monkeypatch.setattr(sessions, "_tables", turns.of("o"))
+    monkeypatch.setattr(another, "_tables", turns.of("e"))
+
+    async def opened() -> str:
+        try:
+            return (await sessions.open(replace(ALICE, sid=sid)))[0]
+        except LoginFailed:
+            return ""
+        finally:
+            await turns.leave("o")
+
+    async def ended() -> None:
+        await another.end_by_sid(sid)
+        await turns.leave("e")
+
+    cookie, _ = await asyncio.gather(opened(), ended())
+    monkeypatch.undo()
+    if cookie:
+        with suppress(SessionExpired):
+            await sessions.find(cookie)
+            await sessions.end_by_sid(sid)
+        with pytest.raises(SessionExpired):
+            await sessions.find(cookie)
+
+
+async def test_a_sign_in_that_ended_at_entra_while_its_session_was_made_fails(
+    sessions: Sessions, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves no row."""
+    sid, insert = f"{uuid.uuid4()}", tables.insert
+    person = replace(ALICE, object_id=sid, sid=sid)
+
+    async def insert_late(table: str, *arguments: Any) -> Row:
+        if table == TABLE:
+            await sessions.end_by_sid(sid)
+        return await insert(table, *arguments)
+
+    monkeypatch.setattr(tables, "insert", insert_late)
+    with pytest.raises(LoginFailed):
+        await sessions.open(person)
+    partition = await sessions._keys.partition(person.tenant_id, person.object_id)
+    assert [row async for row in tables.rows(TABLE, partition)] == []
+    monkeypatch.undo()
+    assert (await sessions.find((await sessions.open(person))[0])).signed_in == person
 
 
 async def test_a_renewed_refresh_token_is_kept(sessions: Sessions) -> None:
@@ -408,6 +585,15 @@ async def test_whoever_signs_in_is_found_by_their_cookie(sessions: Sessions, per
     partition, secret, _ = cookie.split(".")
     assert partition == await sessions._keys.partition("tenant", person)
     assert cookie == await cookie_of(sessions, partition, secret)
+
+
+async def is_open(sessions: Sessions, cookie: str) -> bool:
+    """Whether the cookie's session is found."""
+    try:
+        await sessions.find(cookie)
+    except SessionExpired:
+        return False
+    return True
 
 
 async def cookie_of(sessions: Sessions, partition: str, secret: str) -> str:

@@ -85,6 +85,10 @@ class World:
         asked, flow = await self.begin()
         return {"code": "the-code", "state": asked["state"], "session_state": "x"}, flow
 
+    async def complete(self, form: dict[str, str], flow: Flow) -> SignedIn:
+        """Who has signed in, by that form."""
+        return await self.sign_in.complete(self.sign_in.code_of(form, flow), flow)
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -141,7 +145,7 @@ async def test_nothing_is_asked_of_anybody_to_begin(world: World) -> None:
 async def test_a_person_signs_in(world: World) -> None:
     """The code becomes a session's worth: who it is, and the refresh token."""
     form, flow = await world.form()
-    signed_in = await world.sign_in.complete(form, flow)
+    signed_in = await world.complete(form, flow)
     assert (signed_in.tenant_id, signed_in.object_id) == (TENANT, PERSON)
     assert (signed_in.name, signed_in.username) == ("Alice Arden", "alice@contoso.example")
     assert (signed_in.login_hint, signed_in.refresh_token) == ("alice-hint", "the-refresh-token")
@@ -156,7 +160,7 @@ async def test_a_form_of_another_browser_is_refused(world: World, state: str | N
     form, flow = await world.form()
     form = {"code": "the-code"} if state is None else form | {"state": state}
     with pytest.raises(LoginFailed) as fault:
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
     assert flow.state not in f"{fault.value} {fault.value.__cause__}"
     assert world.endpoint.requests == []
 
@@ -166,9 +170,9 @@ async def test_a_sign_in_takes_ten_minutes_at_most(world: World) -> None:
     form, flow = await world.form()
     world.clock.advance(FLOW_SECONDS + 1)
     with pytest.raises(LoginFailed):
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
     world.clock.advance(-1)
-    await world.sign_in.complete(form, flow)
+    await world.complete(form, flow)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,7 @@ async def test_an_outcome_without_a_code_is_told_for_what_it_is(
     """Entra's own words stay out of the error and out of the log."""
     form, flow = await world.form()
     with caplog.at_level(logging.INFO), pytest.raises(GatewayError) as fault:
-        await world.sign_in.complete({"state": form["state"]} | outcome, flow)
+        await world.complete({"state": form["state"]} | outcome, flow)
     assert type(fault.value) is kind
     logged = " ".join(str(record.__dict__) for record in caplog.records)
     assert "script" not in f"{fault.value} {logged}"
@@ -215,7 +219,7 @@ async def test_an_id_token_is_believed_only_once_it_is_validated(world: World, c
     form, flow = await world.form()
     world.id_token_changes = changes
     with pytest.raises(LoginFailed) as fault:
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
     assert flow.nonce not in f"{fault.value} {fault.value.__cause__}"
 
 
@@ -225,7 +229,7 @@ async def test_an_expired_id_token_is_a_failed_sign_in(world: World) -> None:
     now = int(world.clock())
     world.id_token_changes = {"iat": now - 4000, "nbf": now - 4000, "exp": now - 100}
     with pytest.raises(LoginFailed):
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
 
 
 @pytest.mark.parametrize("left_out", ["id_token", "refresh_token"])
@@ -236,7 +240,7 @@ async def test_tokens_that_make_no_session_are_a_failed_sign_in(world: World, le
     del tokens[left_out]
     world.answer = lambda: granted("fabric-token", **tokens)
     with pytest.raises(LoginFailed):
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +263,7 @@ async def test_a_code_that_is_refused_is_told_for_what_it_is(
     form, flow = await world.form()
     world.answer = answer
     with pytest.raises(GatewayError) as fault:
-        await world.sign_in.complete(form, flow)
+        await world.complete(form, flow)
     assert type(fault.value) is kind
 
 
@@ -271,5 +275,5 @@ async def test_keys_that_cannot_be_had_are_no_failed_sign_in() -> None:
         world = World(http, Clock())
         form, flow = await world.form()
         with pytest.raises(IdentityProviderUnavailable):
-            await world.sign_in.complete(form, flow)
+            await world.complete(form, flow)
         world.entra.close()

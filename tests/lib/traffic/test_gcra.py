@@ -54,9 +54,11 @@ def test_a_meter_counts_by_key_and_tells_how_long_to_wait(clock: Clock) -> None:
     meter = Meter(Rate(1000, 2), now=clock)
     assert [meter.hit("a") for _ in range(3)] == [0, 0, 1000]
     assert meter.hit("b") == 0
+    assert [meter.wait(key) for key in "aabbc"] == [1000, 1000, 0, 0, 0]
     clock.advance(1)
+    assert meter.wait("a") == 0
     assert meter.hit("a") == 0
-    assert meter.hit("a") == 1000
+    assert meter.wait("a") == meter.hit("a") == 1000
 
 
 def test_a_meter_forgets_who_was_unused_for_longest(clock: Clock) -> None:

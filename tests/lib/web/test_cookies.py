@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib.web.cookies import cookie, cookie_names, expire_cookie, set_cookie
+from lib.web.cookies import MOST_CANDIDATES, cookie, cookie_names, expire_cookie, session_cookies, set_cookie
+from lib.web.request import Request
 
 NAME = "__Host-session"
 TOKEN = st.text(f"!#$%&'*+.^_`|~-{string.ascii_letters}{string.digits}", min_size=1)
@@ -33,10 +34,16 @@ HEADERS = st.text() | st.lists(PIECES).map("".join)
         ('__Host-session="x"', ""),
         ("__Host-session=a b", ""),
         ("__Host-session=ä", ""),
+        ('__Host-session=a; __Host-session="x"', ""),
+        ("__Host-session=b c; __Host-session=a", ""),
+        ("__Host-session=a; __Host-session", ""),
+        ("__Host-session =b; __Host-session=a", ""),
+        ("__Host-session=a; __Host-session=", ""),
+        ("__Host-session=a=b", "a=b"),
     ],
 )
 def test_a_cookie_is_found_by_its_exact_name_and_only_once(header: str, value: str) -> None:
-    """Names are exact; a cookie that is malformed or there twice counts as absent."""
+    """Names are exact; a cookie that is malformed or there twice, in whatever form, counts as absent."""
     assert cookie(header, "__Host-session") == value
 
 
@@ -64,6 +71,27 @@ def test_a_cookie_is_found_among_others_and_only_once(
     second = f"{NAME}={data.draw(VALUE)}"
     assert cookie(f"{header}; {second}", NAME) == ""
     assert cookie(f"{second}; {header}", NAME) == ""
+    assert session_cookies(Request("POST", {"cookie": f"{header}; {second}"})) == [
+        text for text in dict.fromkeys((value, second.partition("=")[2])) if text
+    ]
+
+
+@given(st.lists(PIECES).map("".join), st.lists(PIECES).map("".join), VALUE.filter(bool))
+def test_no_twin_of_any_form_is_passed_over(before: str, twin: str, value: str) -> None:
+    """Whatever stands beside it under its name, the good one is not believed."""
+    twins = f"{before}; {NAME}{twin}; {NAME}={value}"
+    if any(part.partition("=")[0].strip() == NAME for part in twins.split(";")[:-1]):
+        assert cookie(twins, NAME) == ""
+    else:
+        assert cookie(twins, NAME) == value
+
+
+def test_a_few_session_cookies_are_candidates_for_ending() -> None:
+    """Each once, malformed ones not, and not as many as somebody likes."""
+    values = [f"v{number}" for number in range(9)]
+    header = "; ".join(f"{NAME}={value}" for value in ("", "a b", values[0], *values))
+    assert session_cookies(Request("POST", {"cookie": header})) == values[:MOST_CANDIDATES]
+    assert session_cookies(Request("POST")) == []
 
 
 @given(TOKEN.map("__Host-".__add__), VALUE, st.integers(0, 10**9), st.sampled_from(["Strict", "None"]))

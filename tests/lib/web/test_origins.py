@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib.errors import CsrfRejected, GatewayError, OriginRejected
+from lib.errors import CsrfRejected, GatewayError, OriginRejected, UnsupportedMediaType
 from lib.web.origins import cors_headers, preflight_headers, refuse_forgery
 from lib.web.request import Request
 
@@ -76,6 +76,28 @@ def test_a_request_that_a_foreign_page_could_forge_is_refused(
     """The custom header and the origin are both demanded."""
     with pytest.raises(refusal):
         refuse_forgery(sent(**headers), ORIGINS)
+
+
+@pytest.mark.parametrize("media_type", [";", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+@pytest.mark.parametrize("body", [b"", b"{}"], ids=["nothing", "something"])
+def test_what_a_form_could_bring_is_refused(media_type: str, body: bytes) -> None:
+    """A browser asks first before a page of another site may send JSON; anything else it just sends."""
+    headers = {"x-csrf": "1", "origin": APP, "content-type": media_type}
+    with pytest.raises(UnsupportedMediaType):
+        refuse_forgery(Request("POST", headers, body=body), ORIGINS)
+
+
+def test_a_body_without_a_media_type_is_refused() -> None:
+    """Nor does a page of ours send one."""
+    with pytest.raises(UnsupportedMediaType):
+        refuse_forgery(Request("POST", {"x-csrf": "1", "origin": APP}, body=b"{}"), ORIGINS)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8"])
+def test_json_of_a_known_page_passes(media_type: str) -> None:
+    """However its media type is written."""
+    headers = {"x-csrf": "1", "origin": APP, "content-type": media_type}
+    refuse_forgery(Request("POST", headers, body=b"{}"), ORIGINS)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from lib.errors import CapacityExceeded, GatewayError, InsufficientScope, StepUpRequired, TokenExpired, TokenMissing
+from lib.errors import (
+    CapacityExceeded,
+    ClientCredentialRejected,
+    GatewayError,
+    IdentityProviderUnavailable,
+    InsufficientScope,
+    NotReady,
+    ReauthRequired,
+    StateUnavailable,
+    StepUpRequired,
+    TokenExpired,
+    TokenMissing,
+)
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
 from lib.web.serve import MAX_BODY_BYTES, SECURITY_HEADERS, Handler, Site, serve
@@ -119,6 +131,24 @@ async def test_a_failure_is_a_problem_with_the_same_headers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (StateUnavailable(), "5"),
+        (StateUnavailable(retry_after=11), "11"),
+        (IdentityProviderUnavailable(retry_after=0), "0"),
+        (ClientCredentialRejected(), "60"),
+        (NotReady(), "60"),
+        (CapacityExceeded(), None),
+        (TokenExpired(), None),
+    ],
+    ids=str,
+)
+async def test_a_reply_tells_when_to_come_again(fault: GatewayError, told: str | None) -> None:
+    """As the failure says; where it does not, and something of ours is away, after a while of that class."""
+    assert dict((await answer(raising(fault))).headers).get("Retry-After") == told
+
+
+@pytest.mark.parametrize(
     ("fault", "challenge"),
     [
         (TokenMissing(), 'Bearer realm=""'),
@@ -126,6 +156,7 @@ async def test_a_failure_is_a_problem_with_the_same_headers() -> None:
             TokenExpired(),
             'Bearer realm="", error="invalid_token", error_description="The access token has expired"',
         ),
+        (ReauthRequired(), 'Bearer realm="", error="invalid_token", error_description="Sign in again"'),
         (
             InsufficientScope("access_as_user"),
             'Bearer realm="", error="insufficient_scope", scope="access_as_user"',
