@@ -26,6 +26,8 @@ MAX_CELLS = 20_000
 """Of all tables of a document together: rows are filled up to the columns, so that few bytes can mean many cells."""
 MAX_ROWS = 200
 MAX_COLUMNS = 50
+MAX_NUMBER = 999_999_999
+"""Of an item: with one more digit it is a text, and the code below it as well."""
 
 QUERY_LANGUAGES = {"sql": "sql", "dax": "dax", "kql": "kql", "kusto": "kql"}
 CUT = "The answer was too long and is cut here."
@@ -162,8 +164,7 @@ class _Reader:
     def _inline(self) -> tuple[str, str]:
         """The words of the block that has just opened, and its end."""
         words, _ = next(self._tokens), next(self._tokens)
-        markdown, text = InlineWriter(self._link_hosts).write(words.children or ())
-        return markdown.strip(), text.strip()
+        return InlineWriter(self._link_hosts).write(words.children or ())
 
     def _heading(self, level: int) -> _Block:
         markdown, text = (" ".join(form.split()) for form in self._inline())
@@ -183,20 +184,17 @@ class _Reader:
         items = []
         while next(self._tokens).type == "list_item_open":
             items.append(self.blocks("list_item_close"))
-        start = int(opening.attrs.get("start", 1))
+        start = min(int(opening.attrs.get("start", 1)), MAX_NUMBER + 1 - len(items))
         numbers = [f"{number}. " for number in range(start, start + len(items))]
         ordered = opening.type == "ordered_list_open"
         marks, bullets = (numbers, numbers) if ordered else (["- "] * len(items), ["• "] * len(items))
         packed = all(block.packed for item in items for block in item)
         gap = "\n" if packed else "\n\n"
-        markdown = (gap.join(block.markdown for block in item) for item in items)
-        text = ("\n".join(block.text for block in item) for item in items)
-        return _Block(
-            gap.join(map(_hung, marks, markdown)),
-            "\n".join(map(_hung, bullets, text)),
-            packed and start == 1,
-            tuple(value for item in items for block in item for value in block.values),
-        )
+        markdown = gap.join(map(_hung, marks, (gap.join(block.markdown for block in item) for item in items)))
+        text = "\n".join(map(_hung, bullets, ("\n".join(block.text for block in item) for item in items)))
+        interrupts = markdown.startswith(("- ", "1. "))  # else it is no list where a paragraph goes before
+        values = tuple(value for item in items for block in item for value in block.values)
+        return _Block(markdown, text, packed and interrupts, values)
 
     def _table(self) -> _Block:
         rows: list[list[tuple[str, str]]] = []
@@ -207,8 +205,7 @@ class _Reader:
             elif token.type == "th_open":
                 rules.append(_RULES.get(str(token.attrs.get("style", "")), "---"))
             elif token.type == "inline":
-                markdown, text = InlineWriter(self._link_hosts, cell=True).write(token.children or ())
-                rows[-1].append((markdown.strip(), text.strip()))
+                rows[-1].append(InlineWriter(self._link_hosts, cell=True).write(token.children or ()))
         lines = [[markdown for markdown, _ in row] for row in rows]
         texts = [[text for _, text in row] for row in rows]
         names, *values = (tuple(row[:MAX_COLUMNS]) for row in texts[: 1 + MAX_ROWS])
@@ -236,7 +233,10 @@ def _text(blocks: Iterable[_Block]) -> str:
 def _hung(mark: str, block: str) -> str:
     """`block` behind a list's mark, its further lines as far in as the first."""
     first, *others = block.split("\n")
-    return "\n".join([f"{mark}{first}".rstrip(" "), *(" " * len(mark) + line if line else "" for line in others)])
+    beginning = [f"{mark}{first}".rstrip(" ")]
+    if re.fullmatch("-( -){2,}", beginning[0]):  # would be a rule
+        beginning = [mark.rstrip(" "), " " * len(mark) + first]
+    return "\n".join([*beginning, *(" " * len(mark) + line if line else "" for line in others)])
 
 
 def _first_lines(source: str, most: int) -> str:
