@@ -64,7 +64,7 @@ def parse_result(result: ToolResult, link_hosts: frozenset[str] = frozenset()) -
     said = "\n\n".join(block.content for block in result.blocks if block.kind == "text").strip()
     if (error := _error_in(said)) is not None or result.is_error:
         raise failed_answer(error or said)
-    if said.casefold().startswith(_RUN_FAILED):
+    if said[: len(_RUN_FAILED)].casefold() == _RUN_FAILED:
         raise AgentFailed
     document = read_markdown(said, link_hosts)
     blocks = tuple(_passed_on(block for block in result.blocks if block.kind != "text"))
@@ -74,7 +74,9 @@ def parse_result(result: ToolResult, link_hosts: frozenset[str] = frozenset()) -
 
 
 def _error_in(said: str) -> Any:
-    """The JSON object that is all of `said`, bare or fenced, if it tells of an error."""
+    """The JSON object that is all of `said`, bare or fenced, if it tells of an error; none is longer than an answer."""
+    if len(said) > MAX_LENGTH or not said.startswith(("{", "```")):
+        return None
     fenced = _FENCED.fullmatch(said)
     try:
         value = read_json((fenced[1] if fenced else said).encode())

@@ -3,6 +3,7 @@
 The token goes to the agent's address and nowhere else; redirects are not followed.
 """
 
+import asyncio
 import math
 import uuid
 from collections.abc import Awaitable, Callable
@@ -64,6 +65,8 @@ class Connection:
         ) as response:
             reader = mcp.ReplyReader(call, response.status_code, response.headers)
             async for part in response.aiter_raw():
-                if reader.feed(part):
+                for _ in reader.feed(part):
+                    await asyncio.sleep(0)
+                if reader.is_complete:
                     break
             return reader.reply()

@@ -33,6 +33,7 @@ from lib.errors import (
 
 MAX_CLAIMS = 4096
 MAX_RETRY_AFTER = 3600
+MAX_SAID = 1_000
 
 
 class FabricTokenRejected(AgentUnavailable):
@@ -150,9 +151,11 @@ def failed_answer(said: Any) -> UpstreamError:
 
 
 def _said(value: Any) -> Iterator[str]:
-    """Every code and message within `value`, in small letters."""
+    """The codes and messages within `value`, in small letters; what is more than a failure has is not looked at."""
     pending = [value]
-    while pending:
+    for _ in range(MAX_SAID):
+        if not pending:
+            return
         value = pending.pop()
         if isinstance(value, str):
             yield value.strip().casefold()

@@ -46,6 +46,7 @@ _BLOCK_START = re.compile(
 )  # of a list, a rule, a quotation
 _URL = re.compile(r"((?:(?:https?|ftp)://|www\.)[^\s<>`|]*[^\s<>`|.,;:!?'\")\]}*_])", re.IGNORECASE)
 _HTTPS = re.compile(r"https://([a-z0-9.-]+)(?=[/?#]|\Z)")
+_STRAY = re.compile(r"^\*+(?!\S)", re.MULTILINE)  # marks around what is gone: they would begin a list or be a rule
 _MARKS = {"em_open": "*", "em_close": "*", "strong_open": "**", "strong_close": "**"}
 _BREAKS = {"softbreak": "\n", "hardbreak": "  \n"}
 
@@ -72,7 +73,8 @@ class InlineWriter:
                 self._flush()
                 self._mark(token)
         self._flush()
-        return "".join(self._markdown), "".join(self._text)
+        markdown = "".join(self._markdown).strip()
+        return _STRAY.sub(lambda found: r"\*" * len(found[0]), markdown), "".join(self._text).strip()
 
     def _mark(self, token: "Token") -> None:
         """Writes a token that is not text."""

@@ -8,7 +8,7 @@ and waits for the first answer.
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,18 @@ from lib.agents.inline import UNSEEN, InlineWriter
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
     from markdown_it.token import Token
 
 MAX_LENGTH = 64 * 1024
+MAX_SOURCE = 4 * MAX_LENGTH
+"""What is looked at of a source: most of what is more than is read could only be characters that nobody sees."""
+MAX_CELLS = 20_000
+"""Of all tables of a document together: rows are filled up to the columns, so that few bytes can mean many cells."""
 MAX_ROWS = 200
 MAX_COLUMNS = 50
+MAX_NUMBER = 999_999_999
+"""Of an item: with one more digit it is a text, and the code below it as well."""
 
 QUERY_LANGUAGES = {"sql": "sql", "dax": "dax", "kql": "kql", "kusto": "kql"}
 CUT = "The answer was too long and is cut here."
@@ -62,35 +69,68 @@ class _Block:
     markdown: str
     text: str
     packed: bool = False
+    values: tuple[Table | Query, ...] = ()
 
 
 def read_markdown(source: str, link_hosts: frozenset[str] = frozenset()) -> Document:
-    """What `source` holds. Only links to `link_hosts`, by https, stay links; 64 KiB at most, past that it is cut."""
-    visible = UNSEEN.sub("", _LINE_ENDS.sub("\n", source))
-    reader = _Reader(_parser().parse(_first_lines(visible, MAX_LENGTH)), link_hosts)
-    blocks = reader.blocks()
+    """What `source` holds. Only links to `link_hosts`, by https, stay links.
+
+    64 KiB and `MAX_CELLS` at most, past that it is cut.
+    """
+    visible = UNSEEN.sub("", _LINE_ENDS.sub("\n", source[:MAX_SOURCE]))
+    tokens, is_whole = parse(_first_lines(visible, MAX_LENGTH))
+    blocks = _Reader(tokens, link_hosts).blocks()
     kept = _within(blocks, MAX_LENGTH - len(CUT) - 4)
-    if len(kept) < len(blocks) or len(visible) > MAX_LENGTH:
+    values = [value for block in kept for value in block.values]
+    if not is_whole or len(kept) < len(blocks) or len(visible) > MAX_LENGTH or len(source) > MAX_SOURCE:
         kept.append(_Block(f"*{CUT}*", CUT))
-    return Document(_markdown(kept), _text(kept), tuple(reader.tables), tuple(reader.queries))
+    tables = tuple(value for value in values if isinstance(value, Table))
+    return Document(_markdown(kept), _text(kept), tables, tuple(value for value in values if isinstance(value, Query)))
+
+
+def parse(source: str) -> tuple[list["Token"], bool]:
+    """The parser's tokens for `source`, and whether they are for all of it: the last cell that may be ends it."""
+    state = {"cells": MAX_CELLS, "cut": False}
+    return _parser().parse(source, state), not state["cut"]
 
 
 @functools.cache
 def _parser() -> "MarkdownIt":
     """Reads tags only within text: as blocks of their own they would swallow the words around them."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  # see above
+    from markdown_it.rules_block import table  # noqa: PLC0415
 
-    return MarkdownIt("commonmark").enable("table").disable("html_block")
+    parser = MarkdownIt("commonmark").enable("table").disable("html_block")
+    parser.block.ruler.at("table", functools.partial(_bounded_table, table), {"alt": ["paragraph", "reference"]})
+    return parser
+
+
+def _bounded_table(
+    rule: Callable[["StateBlock", int, int, bool], bool], state: "StateBlock", start: int, end: int, silent: bool
+) -> bool:
+    """The parser's own `rule` for a table, given no more lines than there are cells left in the document for.
+
+    It bounds by itself only the cells that it fills up, and those in each table anew.
+    """
+    if not rule(state, start, end, True):
+        return False
+    if silent:
+        return True
+    columns = len(re.findall("-+", state.src[state.bMarks[start + 1] : state.eMarks[start + 1]]))
+    last = start + 1 + state.env["cells"] // columns
+    if rule(state, start, min(end, last), False):
+        state.env["cells"] -= columns * (state.line - start - 1)
+    if last < end and state.line in {start, last} and not state.isEmpty(last):
+        state.env["cut"], state.line = True, end
+    return True
 
 
 class _Reader:
-    """Turns the parser's tokens into blocks, and collects tables and queries on the way."""
+    """Turns the parser's tokens into blocks."""
 
     def __init__(self, tokens: Iterable["Token"], link_hosts: frozenset[str]) -> None:
         self._tokens = iter(tokens)
         self._link_hosts = link_hosts
-        self.tables: list[Table] = []
-        self.queries: list[Query] = []
 
     def blocks(self, end: str = "") -> list[_Block]:
         """The blocks up to the token `end`; the parser nests at most 20 deep."""
@@ -124,8 +164,7 @@ class _Reader:
     def _inline(self) -> tuple[str, str]:
         """The words of the block that has just opened, and its end."""
         words, _ = next(self._tokens), next(self._tokens)
-        markdown, text = InlineWriter(self._link_hosts).write(words.children or ())
-        return markdown.strip(), text.strip()
+        return InlineWriter(self._link_hosts).write(words.children or ())
 
     def _heading(self, level: int) -> _Block:
         markdown, text = (" ".join(form.split()) for form in self._inline())
@@ -136,26 +175,26 @@ class _Reader:
         language = re.match(r"[\w+#.-]{0,20}", token.info.strip())
         name = language[0] if language else ""
         code = token.content.removesuffix("\n")
-        if kind := QUERY_LANGUAGES.get(name.lower()):
-            self.queries.append(Query(kind, code.strip()))
+        kind = QUERY_LANGUAGES.get(name.lower())
         marks = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-        return _Block(f"{marks}{name}\n{code}\n{marks}", code)
+        found = (Query(kind, code.strip()),) if kind else ()
+        return _Block(f"{marks}{name}\n{code}\n{marks}", code, values=found)
 
     def _list(self, opening: "Token") -> _Block:
         items = []
         while next(self._tokens).type == "list_item_open":
             items.append(self.blocks("list_item_close"))
-        start = int(opening.attrs.get("start", 1))
+        start = min(int(opening.attrs.get("start", 1)), MAX_NUMBER + 1 - len(items))
         numbers = [f"{number}. " for number in range(start, start + len(items))]
         ordered = opening.type == "ordered_list_open"
         marks, bullets = (numbers, numbers) if ordered else (["- "] * len(items), ["• "] * len(items))
         packed = all(block.packed for item in items for block in item)
         gap = "\n" if packed else "\n\n"
-        markdown = (gap.join(block.markdown for block in item) for item in items)
-        text = ("\n".join(block.text for block in item) for item in items)
-        return _Block(
-            gap.join(map(_hung, marks, markdown)), "\n".join(map(_hung, bullets, text)), packed and start == 1
-        )
+        markdown = gap.join(map(_hung, marks, (gap.join(block.markdown for block in item) for item in items)))
+        text = "\n".join(map(_hung, bullets, ("\n".join(block.text for block in item) for item in items)))
+        interrupts = markdown.startswith(("- ", "1. "))  # else it is no list where a paragraph goes before
+        values = tuple(value for item in items for block in item for value in block.values)
+        return _Block(markdown, text, packed and interrupts, values)
 
     def _table(self) -> _Block:
         rows: list[list[tuple[str, str]]] = []
@@ -167,18 +206,20 @@ class _Reader:
                 rules.append(_RULES.get(str(token.attrs.get("style", "")), "---"))
             elif token.type == "inline":
                 rows[-1].append(InlineWriter(self._link_hosts, cell=True).write(token.children or ()))
-        texts = [tuple(text.strip() for _, text in row[:MAX_COLUMNS]) for row in rows]
-        self.tables.append(Table(texts[0], tuple(texts[1 : 1 + MAX_ROWS])))
-        lines = [[markdown.strip() for markdown, _ in row] for row in rows]
+        lines = [[markdown for markdown, _ in row] for row in rows]
+        texts = [[text for _, text in row] for row in rows]
+        names, *values = (tuple(row[:MAX_COLUMNS]) for row in texts[: 1 + MAX_ROWS])
         return _Block(
             "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rules, *lines[1:])),
-            "\n".join("\t".join(text.strip() for _, text in row) for row in rows),
+            "\n".join(map("\t".join, texts)),
+            values=(Table(names, tuple(values)),),
         )
 
 
 def _quoted(blocks: Sequence[_Block]) -> _Block:
     lines = _markdown(blocks).split("\n") if blocks else []
-    return _Block("\n".join(f"> {line}" if line else ">" for line in lines), _text(blocks))
+    values = tuple(value for block in blocks for value in block.values)
+    return _Block("\n".join(f"> {line}" if line else ">" for line in lines), _text(blocks), values=values)
 
 
 def _markdown(blocks: Iterable[_Block]) -> str:
@@ -192,7 +233,10 @@ def _text(blocks: Iterable[_Block]) -> str:
 def _hung(mark: str, block: str) -> str:
     """`block` behind a list's mark, its further lines as far in as the first."""
     first, *others = block.split("\n")
-    return "\n".join([f"{mark}{first}".rstrip(" "), *(" " * len(mark) + line if line else "" for line in others)])
+    beginning = [f"{mark}{first}".rstrip(" ")]
+    if re.fullmatch("-( -){2,}", beginning[0]):  # would be a rule
+        beginning = [mark.rstrip(" "), " " * len(mark) + first]
+    return "\n".join([*beginning, *(" " * len(mark) + line if line else "" for line in others)])
 
 
 def _first_lines(source: str, most: int) -> str:

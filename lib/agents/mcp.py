@@ -8,12 +8,12 @@ question to it. Whatever a peer sends, reading it raises an error of `lib.errors
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lib.agents.failures import failure
-from lib.agents.wire import Body, EventStream, at, read_json, text_of, write_json
+from lib.agents.wire import MAX_EVENTS, STEP, Body, EventStream, at, read_json, text_of, write_json
 from lib.errors import AgentFailed, AgentNotPublished
 
 MAX_BLOCKS = 32
@@ -21,6 +21,10 @@ MAX_BLOCKS = 32
 PROTOCOL = "2025-06-18"
 PROTOCOLS = frozenset({"2025-03-26", PROTOCOL, "2025-11-25"})
 
+PART_COST = 256
+"""Bytes that a part of a body counts for at least: many small ones may have come at once."""
+
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _SESSION_ID = re.compile(r"[!-~]{1,512}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 _COMPOSED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
@@ -128,6 +132,7 @@ class ReplyReader:
         self._headers = headers
         self._parts: list[bytes] = []
         self._messages: list[Any] = []
+        self._taken = 0
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = EventStream() if media_type == "text/event-stream" else None
         try:
@@ -135,18 +140,31 @@ class ReplyReader:
         except ValueError as fault:
             raise AgentFailed from fault
 
-    def feed(self, part: bytes) -> bool:
-        """Takes in a part of the body; True once the answer is there and the rest need not be read."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer is there and the rest need not be read."""
+        return bool(self._messages)
+
+    def feed(self, part: bytes) -> Iterator[None]:
+        """Takes in a part of the body; pauses after each `STEP`, so that its reader may let others have their turn."""
         try:
-            part = self._body.feed(part)
+            for piece in self._body.feed(part):
+                self._take(piece)
+                if self.is_complete:
+                    return
+                self._taken += max(len(piece), PART_COST)
+                if self._taken >= STEP:
+                    self._taken = 0
+                    yield
         except ValueError as fault:
             raise AgentFailed from fault
+
+    def _take(self, piece: bytes) -> None:
         if self._events is None:
-            self._parts.append(part)
-            return False
-        for event in self._events.feed(part):
+            self._parts.append(piece)
+            return
+        for event in self._events.feed(piece):
             self._messages += [message for message in _messages(event) if _answers(message, self._call.id)]
-        return bool(self._messages)
 
     def reply(self) -> Reply:
         """The reply as far as it was read."""
@@ -232,11 +250,13 @@ def _call(call_id: str, session: Session | None, message: Mapping[str, Any]) -> 
 
 def _messages(data: bytes) -> list[Any]:
     """The message in `data`, or each of a batch; what is no JSON answers nothing and is passed over."""
+    if data.lstrip(_BLANK)[:1] not in {b"{", b"["}:
+        return []
     try:
         value = read_json(data)
     except ValueError:
         return []
-    return value if isinstance(value, list) else [value]
+    return value[:MAX_EVENTS] if isinstance(value, list) else [value]
 
 
 def _is_success(reply: Reply) -> bool:

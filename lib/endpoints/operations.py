@@ -10,8 +10,9 @@ from lib.answers.operation import Operation
 from lib.errors import GatewayError, Unavailable
 from lib.gateway import Gateway
 from lib.identity.principal import Principal
-from lib.replies import CSV, JSON, answer_body, answer_reply, operation_reply, operation_status
+from lib.replies import CSV, answer_body, answer_reply, operation_reply, operation_status
 from lib.web.accept import acceptable
+from lib.web.bodies import JSON
 from lib.web.prefer import preference
 from lib.web.problems import problem
 from lib.web.request import Request

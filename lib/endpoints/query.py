@@ -19,10 +19,10 @@ from lib.asking import Inquiry
 from lib.errors import InvalidRequest
 from lib.gateway import Gateway
 from lib.identity.principal import Principal
-from lib.replies import CSV, JSON, answer_reply, operation_reply
+from lib.replies import CSV, answer_reply, operation_reply
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
-from lib.web.bodies import json_object
+from lib.web.bodies import JSON, json_object
 from lib.web.prefer import Preference, preference
 from lib.web.request import Request
 from lib.web.response import Response

@@ -47,6 +47,8 @@ def read(wire: Wire, call_id: str = "u3", size: int = 7) -> Reply:
     status, headers, body = wire
     reader = ReplyReader(Call(call_id, {}, b""), status, headers)
     for start in range(0, len(body), size):
-        if reader.feed(body[start : start + size]):
+        for _ in reader.feed(body[start : start + size]):
+            pass
+        if reader.is_complete:
             break
     return reader.reply()

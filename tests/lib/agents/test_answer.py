@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib.agents import mcp
 from lib.agents.answer import MAX_BLOCKS_LENGTH, Answer, parse_result
-from lib.agents.markdown import Query, Table
+from lib.agents.markdown import MAX_LENGTH, Query, Table
 from lib.agents.mcp import Block, ToolResult
 from lib.errors import AgentFailed, AgentNotPublished, CapacityExceeded, UpstreamError
 from tests.lib.agents.recorded import read, sample
@@ -94,6 +94,9 @@ def test_a_failure_in_the_form_of_an_answer_is_a_failure(result: ToolResult, exp
         '{"rows": 3}',
         '["error"]',
         '```sql\n{"error": "x"}\n```',
+        f'{{"error": "{"x" * MAX_LENGTH}"}}',
+        f'[{{"error": "x"}}{" " * MAX_LENGTH}, {"[], " * MAX_LENGTH}1]',
+        f"```json\n{'[], ' * MAX_LENGTH}\n```",
         "Many told us: The Data Agent run failed before producing a result.",
     ],
 )

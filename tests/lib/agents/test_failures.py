@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.agents.failures import (
+    MAX_SAID,
     AddressUnknown,
     Blocked,
     FabricTokenRejected,
@@ -252,3 +253,10 @@ def test_no_word_of_fabric_reaches_the_caller() -> None:
     for refused in (failure(400, {}, said), failed_answer(said), failure(500, {}, said), failure(401, {}, said)):
         assert "secret" not in f"{refused!r} {refused.detail} {refused.members}"
         assert isinstance(refused, AgentUnavailable | CapacityExceeded)
+
+
+def test_what_is_more_than_a_failure_has_is_not_looked_at() -> None:
+    """A failure is a few words; who sends a hundred thousand is not understood, and holds nobody up."""
+    code = {"errorCode": "CapacityNotActive"}
+    assert type(failure(400, {}, [code, *[{}] * (MAX_SAID - 3)])) is CapacityExceeded
+    assert type(failure(400, {}, [code, *[{}] * MAX_SAID])) is AgentFailed

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -67,6 +67,20 @@ def test_text_begins_no_block(source: str, markdown: str) -> None:
     """A line of text stays a line of text, whatever it begins with."""
     assert safe(source) == markdown
     assert safe(markdown) == markdown
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("*<b> x</b>*", "\\* x*"),
+        ("**<b></b>**", "\\*\\*\\*\\*"),
+        ("*a\n<b></b>* x", "*a\n\\* x"),
+        ("**b** *c* <b></b>**d**", "**b** *c* **d**"),
+    ],
+)
+def test_emphasis_that_is_none_any_more_begins_no_list(source: str, markdown: str) -> None:
+    """Marks whose words or tags are gone are stars, where a reader would take them for a bullet or a rule."""
+    assert safe(source) == markdown
 
 
 @pytest.mark.parametrize(
@@ -218,8 +232,85 @@ FRAGMENTS = [
     *("](https://evil.example/x)", "](https://good.example/y)", "[a]:https://evil.example", "www.evil.example"),
     *("https://evil.example/x", "https://good.example/y", "\n", "\n\n", " ", "    ", "- ", "1. ", "> ", "\t", "---"),
     *("===", "| a | b |\n|---|---|\n| c | d |\n", "\n```sql\n", "\n```\n"),
+    *("999999999. ", "999999998) ", "0. ", "2) ", "+ ", "* ", "* * *", "<b></b>", "\n<b></b>", "\n\n\n   "),
 ]
 SOURCES = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join)
+
+
+LIVE = "![x](https://evil.example/p)"
+CODE = st.lists(
+    st.sampled_from([LIVE, "", "", "a", "```", "~~~", "> a", "- a", "    x", f"\t{LIVE}", "</b>", "<img src=x>"]),
+    max_size=5,
+).map("\n".join)
+FENCED = st.builds(
+    lambda fence, name, code: f"{fence}{name}\n{code}\n{fence}",
+    st.sampled_from(["```", "~~~", "````"]),
+    st.sampled_from(["", "sql", "é", "a b"]),
+    CODE,
+)
+LEAVES = st.sampled_from(
+    [
+        *(
+            "a",
+            "a\nb",
+            "# h",
+            "#",
+            "***",
+            "- - -",
+            "a  \nb",
+            "`c`",
+            "",
+            "-",
+            "1.",
+            "a\n---",
+            "a\n===",
+            "\\- a",
+            "|a|\n|-|\n|b|",
+        ),
+        *(
+            "*<b> x</b>*",
+            "**<b></b> x**",
+            "**<b></b>**",
+            "*a\n<b></b>* x",
+            "a\n<b></b>- x",
+            "a\n<b></b>```",
+            "`|a`\n<b></b>:-",
+        ),
+        *(
+            "<div>\n" + LIVE + "\n</div>",
+            "<pre>",
+            "<!--\n\na",
+            "[a]: https://evil.example\n[a]",
+            f"    {LIVE}\n\n    b",
+        ),
+    ]
+)
+
+
+def quoted(block: str) -> str:
+    """`block` as a quotation."""
+    return "\n".join(f"> {line}" for line in block.split("\n"))
+
+
+def listed(mark: str, items: list[str]) -> str:
+    """`items` as a list."""
+    lines = (item.replace("\n", "\n" + " " * len(mark)) for item in items)
+    return "\n".join(f"{mark}{item}" for item in lines)
+
+
+LIST_MARKS = st.sampled_from(
+    ["- ", "* ", "+ ", "-   ", "0. ", "1. ", "2) ", "10. ", "99999998. ", "999999999. ", "999999998) "]
+)
+DOCUMENTS = st.recursive(
+    LEAVES | FENCED,
+    lambda inner: (
+        inner.map(quoted)
+        | st.builds(listed, LIST_MARKS, st.lists(inner, min_size=1, max_size=3))
+        | st.builds(str.join, st.sampled_from(["\n", "\n\n"]), st.lists(inner, min_size=2, max_size=3))
+    ),
+    max_leaves=8,
+)
+"""Blocks in blocks, with code that would do something if it were none."""
 
 
 def tokens_of(markdown: str) -> Iterator[Token]:
@@ -233,7 +324,10 @@ def tokens_of(markdown: str) -> Iterator[Token]:
     return flat(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown))
 
 
-@given(source=SOURCES)
+@given(source=SOURCES | DOCUMENTS)
+@example(source=listed("999999999. ", ["a", f"```\n{LIVE}\n\nmore\n```"]))
+@example(source=listed("999999998) ", ["a", "b", "```\n<img src=x>\n\nmore\n```"]))
+@example(source="- + *\n\n    * ```\n      <img src=x>\n\n      more\n      ```")
 def test_no_reader_sees_an_image_a_tag_or_a_foreign_link(source: str) -> None:
     """Whatever is put in, a reader of CommonMark finds nothing in what comes out that fetches or runs."""
     for token in tokens_of(safe(source)):

@@ -1,10 +1,24 @@
 """Blocks of markdown: written anew in one form, with the tables and queries in them as values, and code untouched."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it.token import Token
 
-from lib.agents.markdown import CUT, MAX_COLUMNS, MAX_LENGTH, MAX_ROWS, Query, Table, read_markdown
+from lib.agents.markdown import (
+    CUT,
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_LENGTH,
+    MAX_ROWS,
+    MAX_SOURCE,
+    Query,
+    Table,
+    parse,
+    read_markdown,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +32,12 @@ from lib.agents.markdown import CUT, MAX_COLUMNS, MAX_LENGTH, MAX_ROWS, Query, T
         ("- a\n  - b\n    - c\n- d", "- a\n  - b\n    - c\n- d", "• a\n  • b\n    • c\n• d"),
         ("3) a\n4) b", "3. a\n4. b", "3. a\n4. b"),
         ("1. a\n\n   b\n2. c", "1. a\n\n   b\n\n2. c", "1. a\n   b\n2. c"),
+        ("999999999. a\n1. b", "999999998. a\n999999999. b", "999999998. a\n999999999. b"),
+        ("- + *", "-\n  - -", "• • •"),
+        ("1. - + *", "1. -\n     - -", "1. • • •"),
+        ("- - - a", "- - - a", "• • • a"),
+        ("- a\n  #\n  -", "- a\n\n  -", "• a\n  •"),
+        ("- a\n  #\n  1.\n  2. b", "- a\n\n  1.\n  2. b", "• a\n  1.\n  2. b"),
         ("- a\n  3. b", "- a\n  3\\. b", "• a\n  3. b"),
         ("- a\n\n  3. b", "- a\n\n  3. b", "• a\n  3. b"),
         ("-\n- a", "-\n- a", "•\n• a"),
@@ -73,6 +93,87 @@ def test_a_table_has_at_most_200_rows_of_50_columns() -> None:
     source = "\n".join(["|x" * width, "|-" * width, *["|1" * width] * height])
     (table,) = read_markdown(source).tables
     assert (len(table.columns), len(table.rows), {len(row) for row in table.rows}) == (50, 200, {50})
+
+
+def padded(columns: int, rows: int, prefix: str = "") -> str:
+    """A table whose rows are one letter each, and are filled up to the columns by every reader."""
+    lines = ["|" * (columns + 1), "|-" * columns + "|", *["x"] * rows, ""]
+    return "".join(f"{prefix}{line}\n" for line in lines)
+
+
+def cells_of(document_tokens: Iterable[Token]) -> int:
+    """How many cells the parser made."""
+    return sum(token.type in {"th_open", "td_open"} for token in document_tokens)
+
+
+def size_of(tokens: Iterable[Token]) -> int:
+    """How many tokens there are, with those within others."""
+    return sum(1 + size_of(token.children or ()) for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "tables", "prefix"),
+    [
+        (50, 200, 60, ""),
+        (50, 200, 60, "> "),
+        (50, 200, 60, "  "),
+        (50, 6, 240, ""),
+        (1000, 1000, 1, ""),
+        (1, 25_000, 1, ""),
+        (15_000, 2, 1, ""),
+        (20_001, 1, 1, ""),
+    ],
+)
+def test_all_tables_together_have_20000_cells(columns: int, rows: int, tables: int, prefix: str) -> None:
+    """A few bytes that stand for millions of cells cost no more than as many bytes of anything else."""
+    source = ("- a\n\n" if prefix == "  " else "") + padded(columns, rows, prefix) * tables
+    tokens, _ = parse(source[:MAX_LENGTH])
+    assert cells_of(tokens) <= MAX_CELLS
+    document = read_markdown(source)
+    assert document.markdown.endswith(f"*{CUT}*")
+    assert len(document.markdown) <= MAX_LENGTH
+    assert sum(len(table.columns) * (1 + len(table.rows)) for table in document.tables) <= MAX_CELLS
+
+
+@pytest.mark.parametrize(("columns", "tables"), [(50, 1), (250, 4)])
+def test_the_last_cell_that_may_be_is_there_and_no_other(columns: int, tables: int) -> None:
+    """Tables that fit are whole; of one that does not the first rows are there, and nothing behind them."""
+    rows = MAX_CELLS // columns // tables - 1
+    whole = padded(columns, rows) * tables
+    tokens, is_whole = parse(f"{whole}behind\n")
+    assert (cells_of(tokens), is_whole) == (MAX_CELLS, True)
+    tokens, is_whole = parse(f"{padded(columns, rows) * (tables - 1)}{padded(columns, rows + 1)}\nbehind\n")
+    assert (cells_of(tokens), is_whole) == (MAX_CELLS, False)
+    assert tokens[-1].type == "table_close"
+    tokens, is_whole = parse(f"{whole}before\n{padded(1, 0)}behind\n")
+    assert (cells_of(tokens), is_whole) == (MAX_CELLS, False)
+    assert tokens[-1].type == "paragraph_close"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["a|b\n-|-\n# h\n", "a|b\n-|-\n1|2\n\n", "- > 1. a|b\n     -|-\n", "1. a\n", "*_", "[](x)", "![](x)", "`a`", ">\n"],
+)
+def test_tokens_are_no_more_than_the_text_is_long(pattern: str) -> None:
+    """Reading costs as much as the text is long, and never as much as it claims to be."""
+    tokens, _ = parse((pattern * MAX_LENGTH)[:MAX_LENGTH])
+    assert size_of(tokens) <= 2 * MAX_LENGTH
+
+
+def test_what_is_cut_is_in_no_list_of_values() -> None:
+    """Tables and queries are those of the markdown, within other blocks as well."""
+    shown = "> | a |\n> |---|\n> | 1 |\n\n- b\n\n  ```sql\n  SELECT 1\n  ```\n\n"
+    hidden = "<" * (MAX_LENGTH // 4) + "\n\n" + shown
+    document = read_markdown(shown + hidden)
+    assert document.tables == (Table(("a",), (("1",),)),)
+    assert document.queries == (Query("sql", "SELECT 1"),)
+    assert document.markdown.endswith(f"*{CUT}*")
+
+
+def test_a_source_that_goes_on_unseen_is_cut() -> None:
+    """Not even characters that nobody sees are read without end."""
+    assert read_markdown("a\n" + "\u200b" * MAX_SOURCE + "b").markdown == f"a\n\n*{CUT}*"
+    assert read_markdown("a" + "\u200b" * (MAX_SOURCE - 2) + "b").markdown == "ab"
 
 
 @pytest.mark.parametrize(

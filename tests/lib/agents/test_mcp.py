@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lib.agents import mcp
 from lib.agents.failures import AddressUnknown, FabricTokenRejected, ServerFault, ToolUnknown
-from lib.agents.mcp import Block, Session, Tool, ToolResult
-from lib.agents.wire import MAX_BODY
+from lib.agents.mcp import PART_COST, Block, Session, Tool, ToolResult
+from lib.agents.wire import MAX_BODY, MAX_EVENTS, STEP
 from lib.errors import AgentAccessDenied, AgentFailed, AgentNotPublished, GatewayError, StepUpRequired
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, read, refusal, sample
 
@@ -155,7 +155,8 @@ def test_a_stream_is_read_until_the_answer(line_end: str) -> None:
     first = in_events({"jsonrpc": "2.0", "method": "notifications/progress"}, answer("u3", CONTENT), line_end=line_end)
     status, headers, body = first
     reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), status, headers)
-    assert reader.feed(body)
+    assert list(reader.feed(body)) == []
+    assert reader.is_complete
     assert mcp.result_from(reader.reply()) == ToolResult((Block("text", "42"),))
 
 
@@ -224,10 +225,55 @@ def test_a_reply_that_is_no_answer_fails_and_is_not_repeated(wire: Wire) -> None
     assert "secret" not in f"{failed.value!r} {failed.value.detail}"
 
 
-def test_an_answer_longer_than_16_mib_fails() -> None:
+def test_an_answer_longer_than_4_mib_fails() -> None:
     """A body without end is not read to its end."""
     with pytest.raises(AgentFailed):
         read((200, {"content-type": "application/json"}, b" " * (MAX_BODY + 1)), size=2**20)
+
+
+HOSTILE = {
+    "tiny events": ("text/event-stream", b"data:[]\n\n" * 466_000),
+    "events": ("text/event-stream", b'data:{"id":1}\n\n' * 290_000),
+    "empty lines": ("text/event-stream", b"\n" * MAX_BODY),
+    "data lines": ("text/event-stream", b"data\n" * 838_000),
+    "one event": ("text/event-stream", b"data:[" + b"[]," * 1_390_000 + b"[]]\n\n"),
+    "lists": ("application/json", b"[" + b"[]," * 1_390_000 + b"[]]"),
+    "numbers": ("application/json", b"[" + b"0," * 2_090_000 + b"0]"),
+}
+"""Bodies of 4 MiB, some 8 KiB in gzip."""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("size", [8, 2**16])
+def test_a_body_of_many_little_things_is_no_answer(name: str, size: int) -> None:
+    """Reading it would hold up everybody else, so it ends at a bound: of lines, of events, of values."""
+    media_type, body = HOSTILE[name]
+    wire = (200, {"content-type": media_type, "content-encoding": "gzip"}, gzip.compress(body))
+    with pytest.raises(AgentFailed):
+        mcp.result_from(read(wire, size=size))
+
+
+@pytest.mark.parametrize("size", [8, 2**16])
+def test_others_get_their_turn_while_a_long_body_is_read(size: int) -> None:
+    """The reader pauses after each step of what a body unfolds to, and after many small parts as well."""
+    body = gzip.compress(b" " * (MAX_BODY - 999) + json.dumps(answer("u3", CONTENT)).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), 200, headers)
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    pauses = sum(1 for part in parts for _ in reader.feed(part))
+    assert pauses >= MAX_BODY // STEP - 1
+    assert mcp.result_from(reader.reply()).blocks[0].content == "42"
+    reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), 200, {})
+    assert sum(1 for _ in range(2 * STEP // PART_COST) for _ in reader.feed(b" ")) == 2
+
+
+def test_a_batch_is_looked_through_as_far_as_answers_go() -> None:
+    """The first thousand messages are."""
+    other: dict[str, Any] = {"jsonrpc": "2.0", "method": "x"}
+    wire = in_json([*[other] * (MAX_EVENTS - 1), answer("u3", CONTENT)])
+    assert mcp.result_from(read(wire, size=2**16)).blocks[0].content == "42"
+    with pytest.raises(AgentFailed):
+        mcp.result_from(read(in_json([*[other] * MAX_EVENTS, answer("u3", CONTENT)]), size=2**16))
 
 
 def test_a_coding_that_nobody_asked_for_fails() -> None:

@@ -6,10 +6,22 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib.agents.wire import MAX_BODY, Body, EventStream, at, read_json, text_of, write_json
+from lib.agents.wire import (
+    MAX_BODY,
+    MAX_EVENTS,
+    MAX_LINES,
+    MAX_VALUES,
+    STEP,
+    Body,
+    EventStream,
+    at,
+    read_json,
+    text_of,
+    write_json,
+)
 
 
 def events(*parts: bytes) -> list[bytes]:
@@ -80,11 +92,51 @@ def test_an_event_is_there_as_soon_as_its_last_byte() -> None:
     assert stream.feed(b"\ndata: b\r\n\r") == [b"b"]
 
 
-def test_a_body_may_be_gzip() -> None:
-    """A compressed body is unfolded as it comes, in any portions."""
-    packed = gzip.compress(b"x" * 100_000)
+@pytest.mark.parametrize(
+    ("stream", "fits"),
+    [
+        (b"data: {}\n\n" * MAX_EVENTS, True),
+        (b"data: {}\n\n" * (MAX_EVENTS + 1), False),
+        (b"\n" * MAX_BODY, False),
+        (b"data:[]\n\n" * 466_000, False),
+        (b": ping\n\n" * (MAX_EVENTS + 1), False),
+        (b"data\n" * MAX_LINES, True),
+        (b"data\n" * (MAX_LINES + 1), False),
+        (b"data: " + b"x" * STEP * 4 + b"\n\n", True),
+    ],
+    ids=["most", "one-more", "empty-lines", "tiny", "comments", "most-lines", "one-line-more", "long"],
+)
+def test_a_stream_has_an_end(stream: bytes, fits: bool) -> None:
+    """An answer is one event among a few: who sends a thousand sends no answer."""
+    if fits:
+        assert len(events(stream)) <= MAX_EVENTS
+    else:
+        with pytest.raises(ValueError, match="too many"):
+            events(stream)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+@pytest.mark.parametrize("length", [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP, MAX_BODY])
+@pytest.mark.parametrize("size", [10, 2**20], ids=["in-portions", "whole"])
+def test_a_body_is_taken_in_step_by_step(encoding: str, length: int, size: int) -> None:
+    """Of a few bytes that stand for many no more than a step is there at once; and none is lost."""
+    content = bytes(length)
+    packed = gzip.compress(content) if encoding == "gzip" else content
+    size = size if encoding == "gzip" or length < STEP else 2**20
+    body = Body(encoding)
+    pieces = [piece for at in range(0, len(packed), size) for piece in body.feed(packed[at : at + size])]
+    assert max(map(len, pieces), default=0) <= STEP
+    assert b"".join(pieces) == content
+
+
+@given(content=st.binary(max_size=300), cuts=st.integers(1, 40))
+@example(content=b"x" * STEP + b"y", cuts=3)
+def test_a_body_may_be_gzip(content: bytes, cuts: int) -> None:
+    """A compressed body is unfolded as it comes, in any portions; what comes behind its end is nothing."""
+    packed = gzip.compress(content) + b"behind"
     body = Body("gzip")
-    assert b"".join(body.feed(packed[at : at + 10]) for at in range(0, len(packed), 10)) == b"x" * 100_000
+    portions = (packed[at : at + cuts] for at in range(0, len(packed), cuts))
+    assert b"".join(piece for portion in portions for piece in body.feed(portion)) == content
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])
@@ -97,29 +149,30 @@ def test_no_other_coding_is_read(encoding: str) -> None:
 def test_a_body_that_claims_to_be_gzip_and_is_not_is_refused() -> None:
     """Broken compression is a fault of the peer."""
     with pytest.raises(ValueError, match="gzip"):
-        Body("gzip").feed(b"plain")
+        list(Body("gzip").feed(b"plain"))
 
 
 @pytest.mark.parametrize("encoding", ["", "identity"])
-def test_a_body_ends_at_16_mib(encoding: str) -> None:
+def test_a_body_ends_at_4_mib(encoding: str) -> None:
     """The last byte allowed is read, one more is not."""
     body = Body(encoding)
-    assert len(body.feed(bytes(MAX_BODY))) == MAX_BODY
+    assert sum(map(len, body.feed(bytes(MAX_BODY)))) == MAX_BODY
     with pytest.raises(ValueError, match="long"):
-        body.feed(b"x")
+        list(body.feed(b"x"))
 
 
 def test_a_bomb_is_not_unfolded() -> None:
-    """A body of 64 MiB in 64 KiB of gzip is refused in its first portion, before it takes up memory."""
+    """A body of 16 MiB in 16 KiB of gzip is refused in its first portion, before it takes up memory."""
     bomb = gzip.compress(bytes(4 * MAX_BODY))
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="long"):
-            Body("gzip").feed(bomb)
+            for _ in Body("gzip").feed(bomb):
+                pass
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * MAX_BODY
+    assert peak < 8 * STEP
 
 
 @pytest.mark.parametrize(
@@ -135,13 +188,34 @@ def test_a_bomb_is_not_unfolded() -> None:
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
         b"1" * 5_000,
         b'"\xff"',
+        b"[" + b"[]," * MAX_VALUES + b"[]]",
+        b"[" + b"0," * MAX_VALUES + b"0]",
     ],
-    ids=["nothing", "cut", "utf-16", "nan", "infinity", "minus", "deep-list", "deep-object", "long-number", "bytes"],
+    ids=[
+        "nothing",
+        "cut",
+        "utf-16",
+        "nan",
+        "infinity",
+        "minus",
+        "deep-list",
+        "deep-object",
+        "long-number",
+        "bytes",
+        "lists",
+        "numbers",
+    ],
 )
 def test_json_that_is_none_is_refused(data: bytes) -> None:
     """Everything that is not JSON, or would break its reader, is one kind of failure."""
     with pytest.raises(ValueError):  # noqa: PT011  # its text is the library's
         read_json(data)
+
+
+def test_as_many_values_as_any_answer_has_are_read() -> None:
+    """The bound counts what reading takes, not bytes: one long text is one value."""
+    assert len(read_json(b"[" + b"0," * (MAX_VALUES - 1) + b"0]")) == MAX_VALUES
+    assert len(read_json(b'"' + b"x" * (MAX_BODY - 2) + b'"')) == MAX_BODY - 2
 
 
 @given(st.binary())
