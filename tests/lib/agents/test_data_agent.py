@@ -28,7 +28,7 @@ from lib.errors import (
 from lib.traffic.deadline import Deadline
 from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, refusal, sample
-from tests.lib.agents.upstream import ADDRESS, URL, Planned, Tokens, Upstream, said, soon, tools
+from tests.lib.agents.upstream import ADDRESS, URL, Planned, Tokens, Upstream, itself, said, soon, tools
 
 HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
 
@@ -258,7 +258,7 @@ async def test_a_rejected_token_is_replaced_once(method: str) -> None:
     """The source of tokens hears which one was rejected, and the new one is tried where the old one failed."""
     upstream, tokens = Upstream(), Tokens()
     upstream.plan(method, sample("token-missing"))
-    assert (await upstream.agent().ask("1", tokens, soon())).text == "Asked: 1"
+    assert (await upstream.agent().ask("1", tokens, soon(), itself)).text == "Asked: 1"
     assert tokens.rejected == [None, "token-1"]
     assert upstream.requests[-1].headers["authorization"] == "Bearer token-2"
 
@@ -268,7 +268,7 @@ async def test_a_second_rejected_token_is_a_failure() -> None:
     upstream, tokens = Upstream(), Tokens()
     upstream.plan("tools/call", sample("token-missing"), sample("token-missing"))
     with pytest.raises(FabricTokenRejected) as rejected:
-        await upstream.agent().ask("1", tokens, soon())
+        await upstream.agent().ask("1", tokens, soon(), itself)
     assert (rejected.value.status, rejected.value.code) == (503, "agent_unavailable")
     assert tokens.rejected == [None, "token-1"]
 
@@ -285,7 +285,7 @@ async def test_where_no_token_is_to_be_had_nothing_is_sent(fault: Exception, exp
 
     upstream = Upstream()
     with pytest.raises(expected):
-        await upstream.agent().ask("1", none, soon())
+        await upstream.agent().ask("1", none, soon(), itself)
     assert upstream.requests == []
 
 
@@ -297,7 +297,7 @@ async def test_a_token_that_cannot_be_sent_is_not_told() -> None:
         return "secr\u00e9t"
 
     with pytest.raises(AgentUnavailable) as failed:
-        await Upstream().agent().ask("1", broken, soon())
+        await Upstream().agent().ask("1", broken, soon(), itself)
     assert "secr" not in "".join(traceback.format_exception(failed.value))
 
 
@@ -316,7 +316,7 @@ async def test_no_question_begins_past_its_deadline() -> None:
     """Without time left nothing is sent, not even for a token."""
     upstream, tokens = Upstream(), Tokens()
     with pytest.raises(DeadlineExceeded):
-        await upstream.agent().ask("1", tokens, Deadline.after(-1))
+        await upstream.agent().ask("1", tokens, Deadline.after(-1), itself)
     assert (upstream.requests, tokens.rejected) == ([], [])
 
 
@@ -325,7 +325,7 @@ async def test_nobody_waits_past_the_deadline() -> None:
     upstream = Upstream()
     upstream.pause.clear()
     agent = upstream.agent()
-    asked = [agent.ask(f"{number}", Tokens(), soon(0.05)) for number in range(3)]
+    asked = [agent.ask(f"{number}", Tokens(), soon(0.05), itself) for number in range(3)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
     upstream.pause.set()
@@ -335,8 +335,8 @@ async def test_nobody_waits_past_the_deadline() -> None:
 async def test_connecting_gets_three_seconds_discovery_fifteen_and_the_answer_what_is_left() -> None:
     """Each hop is bounded by its own limit and by the deadline."""
     upstream, clock = Upstream(), Clock()
-    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(100, clock))
-    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(2, clock))
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(100, clock), itself)
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(2, clock), itself)
     timeouts = [request.extensions["timeout"] for request in upstream.requests]
     assert [(timeout["connect"], timeout["pool"]) for timeout in timeouts] == [(3, 3)] * 4 + [(2, 2)] * 4
     assert [timeout["read"] for timeout in timeouts] == [15, 15, 15, 100, 2, 2, 2, 2]

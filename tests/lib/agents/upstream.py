@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from lib.agents.addresses import AgentAddress, parse_address
+from lib.agents.answer import Answer
 from lib.agents.data_agent import DataAgent
 from lib.traffic.deadline import Deadline
 from tests.clock import Clock
@@ -116,3 +117,8 @@ async def in_parts(body: bytes) -> AsyncIterator[bytes]:
 def soon(seconds: float = 60) -> Deadline:
     """A deadline on the real clock."""
     return Deadline.after(seconds)
+
+
+def itself(answer: Answer) -> Answer:
+    """The form of an answer that the tests want: the answer."""
+    return answer
