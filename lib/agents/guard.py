@@ -59,7 +59,7 @@ class Guard:
         self.refuse(caller)
         try:
             with self._circuit.attempt(*_FAILURES, neutral=(Throttled,)):
-                async with self._bulkhead.place(*_OVERLOADS):
+                async with self._bulkhead.place(*_OVERLOADS, neutral=(Blocked,)):
                     yield
         except CircuitOpen as fault:
             raise AgentPaused(retry_after=math.ceil(fault.retry_after)) from fault
