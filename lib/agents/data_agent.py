@@ -100,12 +100,8 @@ class DataAgent:
         """
         async with _until(deadline):
             bearer = await token()
-        try:
-            async with self._guard.call(caller), _until(deadline):
-                result = await self._ask_with(bearer, token, question, deadline)
-        finally:
-            if wait := self._guard.cooldown.remaining():
-                await self._notices.tell_cooldown(wait)
+        async with self._guarded(caller, deadline):
+            result = await self._ask_with(bearer, token, question, deadline)
         async with _until(deadline):
             # a long answer takes a while to read: not on the loop, nor in the threads that others wait for
             read = partial(_read, result, self._link_hosts, form)
@@ -114,8 +110,10 @@ class DataAgent:
     async def discover(self, token: TokenSource, deadline: Deadline) -> None:
         """Finds out what has to be known before a question, where it is not known. Raises likewise."""
         await self.ready()
-        async with self._guard.call(""), _until(deadline):
-            await self._find(await token(), deadline)
+        async with _until(deadline):
+            bearer = await token()
+        async with self._guarded("", deadline):
+            await self._find(bearer, deadline)
 
     async def ping(self) -> None:
         """Passes where Fabric's front door answers, which says 401 without a token: no capacity, no right needed.
@@ -129,6 +127,16 @@ class DataAgent:
         except FabricTokenRejected:
             return
         raise AgentUnavailable  # who lets a stranger in is not Fabric
+
+    @asynccontextmanager
+    async def _guarded(self, caller: str, deadline: Deadline) -> AsyncIterator[None]:
+        """Holds one call to the agent; where that says when to come back, the other instances are told."""
+        try:
+            async with self._guard.call(caller), _until(deadline):
+                yield
+        finally:
+            if wait := self._guard.cooldown.remaining():
+                await self._notices.tell_cooldown(wait)
 
     async def _ask_with(self, bearer: str, token: TokenSource, question: str, deadline: Deadline) -> mcp.ToolResult:
         try:
