@@ -43,17 +43,19 @@ async def wanted(
 ) -> Wanted:
     """What `principal` wants; `gateway` is the gateway's own (tenant id, object id).
 
-    White space in a question does not count, its letters do. What builds on an earlier conversation is not kept, and
-    how strongly somebody has signed in may decide what Fabric shows them. Raises `StateUnavailable`.
+    White space in a question does not count, its letters do, and so does what was said before it; an answer to that is
+    not kept. How strongly somebody has signed in may decide what Fabric shows them. Another address or identity under
+    the same name is another agent: kept answers outlive a change of settings. Raises `StateUnavailable`.
     """
     identity = (principal.tenant_id, principal.object_id)
     owner = gateway if agent.shared else identity
     strength = "" if agent.shared else " ".join(sorted(principal.acrs))
     words = " ".join(question.text.split())
+    said = [part for turn in question.history for part in (turn.role, turn.content)]
+    row = await keys.row("question", agent.name, agent.address.url, agent.identity, strength, words, *said)
     payer = await keys.partition(*identity)
-    key = AnswerKey(await keys.partition(*owner), agent.name, await keys.row("question", agent.name, strength, words))
     return Wanted(
-        key=key,
+        key=AnswerKey(await keys.partition(*owner), agent.name, row),
         payer=payer,
         owner=owner,
         caller=APP_CALLER if agent.identity == "app" else payer,
