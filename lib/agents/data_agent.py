@@ -160,10 +160,10 @@ class DataAgent:
 
         await self._guarded(give_up, token, deadline, caller)
 
-    async def discover(self, token: TokenSource, deadline: Deadline, *, good_for: float, caller: str = "") -> None:
-        """Finds out what has to be known before a question, where it is not known for so long. Raises likewise."""
+    async def discover(self, token: TokenSource, deadline: Deadline, *, good_for: float = 0, caller: str = "") -> None:
+        """Finds out what has to be known before a question, where it is not known for longer. Raises likewise."""
         await self.ready(caller)
-        if self._discoveries.good_for < good_for:
+        if self._discoveries.good_for <= good_for:
             self._discoveries.forget(self._discoveries.known)
             await self._guarded(partial(self._find, deadline), token, deadline, caller)
 

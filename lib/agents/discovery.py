@@ -70,8 +70,11 @@ class Discoveries:
         return max(0.0, self._known_until - self._now()) if self._known else 0.0
 
     def adopt(self, found: Discovery, seconds: float) -> None:
-        """Takes what another instance has found, for as long as it is good; what is known here already goes first."""
-        if not self.known and seconds > 0:
+        """Takes what another instance has found, for as long as it is good; what is known here already goes first.
+
+        One that would be good for longer than any was told by a clock that is wrong, and is not taken.
+        """
+        if not self.known and 0 < seconds <= self._ttl:
             self._keep(found, seconds)
 
     def forget(self, found: Discovery | None) -> None:
@@ -81,27 +84,31 @@ class Discoveries:
 
     async def find(self, bearer: str, deadline: Deadline) -> tuple[Discovery, bool]:
         """What is kept, or a new discovery and True: one caller at a time, each under its own token."""
-        if self.known:
-            return self.known, False
+        if known := self.known:
+            return known, False
         if self._opens_sessions:  # nothing to share, so nothing to wait for
-            return await self._found(bearer, deadline.within(SECONDS)), True
+            return await self._found(bearer, deadline), True
         waiting_since = self._now()
         async with self._discovering:
-            if self.known:
-                return self.known, False
+            if known := self.known:
+                return known, False
             if self._failed_at >= waiting_since:  # what the one before has waited for in vain is not waited for again
                 raise Unreached
             try:
-                async with asyncio.timeout(SECONDS):
-                    return await self._found(bearer, deadline), True
-            except TimeoutError as fault:
-                self._failed_at = self._now()
-                raise Unreached from fault
+                return await self._found(bearer, deadline), True
             except (DeadlineExceeded, Unreached, ServerFault):
                 self._failed_at = self._now()
                 raise
 
     async def _found(self, bearer: str, deadline: Deadline) -> Discovery:
+        """A new discovery, whose steps together have a time of their own."""
+        try:
+            async with asyncio.timeout(SECONDS):
+                return await self._discovered(bearer, deadline)
+        except TimeoutError as fault:
+            raise ServerFault from fault
+
+    async def _discovered(self, bearer: str, deadline: Deadline) -> Discovery:
         session = await self._step(mcp.initialize, mcp.session_from, bearer, deadline)
         await self._step(partial(mcp.initialized, session), mcp.acknowledged, bearer, deadline)
         tool = await self._step(partial(mcp.list_tools, session), mcp.tool_from, bearer, deadline)

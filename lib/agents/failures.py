@@ -133,15 +133,15 @@ def failure(status: int, headers: Mapping[str, str], said: Any = None, rpc_code:
         return _token_refused(headers.get("www-authenticate", ""))
     retry_after = _retry_after(headers)
     words = [headers.get("x-ms-public-api-error-code", "").casefold(), *_said(said)]
+    blocked = status == 429 and any(word.startswith(_BLOCKED) for word in words)  # noqa: PLR2004  # a word as well
     kind = (
         _meaning(words)
         or _RPC_CODES.get(rpc_code)
+        or (Blocked if blocked else None)
         or (_TURNED_AWAY.get(status) if retry_after else None)
         or _STATUSES.get(status)
         or (AgentFailed if status // 100 in {2, 4} else ServerFault)
     )
-    if kind is Throttled and any(word.startswith(_BLOCKED) for word in words):
-        kind = Blocked
     return kind(retry_after=retry_after)
 
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from lib.agents.failures import Blocked, ServerFault, Throttled, Unreached
 from lib.errors import AgentBusy, AgentPaused, CapacityExceeded, DeadlineExceeded, UpstreamError
 from lib.traffic.bulkhead import Bulkhead, BulkheadFull
-from lib.traffic.circuit import Circuit, CircuitOpen
+from lib.traffic.circuit import Circuit
 from lib.traffic.cooldown import EVERYBODY, Cooldown
 
 BUSY_SECONDS = 2
@@ -56,13 +56,11 @@ class Guard:
     @asynccontextmanager
     async def call(self, caller: str) -> AsyncIterator[None]:
         """Holds one question. Raises `CapacityExceeded`, `AgentPaused` or `AgentBusy` instead of letting it through."""
-        self.refuse(caller)
+        self.refuse(caller)  # so that the circuit, which is asked in the same moment, has nothing left to refuse
         try:
             with self._circuit.attempt(*OUTAGES, neutral=(Throttled,)):
-                async with self._bulkhead.place(*_OVERLOADS):
+                async with self._bulkhead.place(*_OVERLOADS, neutral=(Blocked,)):
                     yield
-        except CircuitOpen as fault:
-            raise AgentPaused(retry_after=math.ceil(fault.retry_after)) from fault
         except BulkheadFull as fault:
             raise AgentBusy(retry_after=BUSY_SECONDS) from fault
         except _TELLS_WHEN as fault:

@@ -2,8 +2,9 @@
 
 `discovery` is what has to be known before a question, `cooldown` until when nobody is to call it, `health` whether it
 could be reached lately. All of it is read at once, at most every 30 s, and behind a question where something is known
-already. The board is an optimisation: what fails here is logged and skipped. Its rows are no secret, but what they say
-is checked like anything from outside.
+already. The board is an optimisation: what fails here, or takes long, is logged and skipped. Its rows are no secret,
+but what they say is checked like anything from outside, and so is their time: a clock that was wrong for a moment must
+not keep everybody from an agent for years.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 TABLE = "agents"
 READ_SECONDS = 30
+MOST_CALL_SECONDS = 2
+"""A question waits for this."""
 LEAST_COOLDOWN_SECONDS = 5
 """A shorter one is over before anybody else has read of it."""
 HEALTH_SECONDS = 300
@@ -59,7 +62,7 @@ class Board:
         self._clock = clock
         self._rows: Mapping[str, Row] = {}
         self._read_at = -math.inf
-        self._told_until = 0.0
+        self._told_until = -math.inf
         self._reads = SingleFlight[None]()
         self._behind: set[asyncio.Task[None]] = set()
 
@@ -74,21 +77,25 @@ class Board:
 
     async def tell_cooldown(self, seconds: float) -> None:
         """Tells that nobody is to call the agent for so long, unless that stands there already."""
-        until = self._now() + seconds
-        if seconds < LEAST_COOLDOWN_SECONDS or until < self._told_until + 1:
+        stands = max(self._left("cooldown", MOST_SECONDS), self._told_until - self._clock())
+        if seconds < max(LEAST_COOLDOWN_SECONDS, stands + 1):
             return
-        self._told_until = until
-        await self._write("cooldown", {"until": until})
+        self._told_until = self._clock() + seconds
+        if not await self._write("cooldown", {"until": self._now() + seconds}):
+            self._told_until = -math.inf
 
     async def tell_discovery(self, found: Discovery, seconds: float) -> None:
-        """Tells what was found out, and for how long it is good."""
+        """Tells what was found out, and for how long it is good; nothing that nobody would take from here."""
+        tool = found.tool
+        if not (_TEXT.fullmatch(tool.name) and _TEXT.fullmatch(tool.question_argument)):
+            return
         values = {
             "address": self._address,
             "protocol": found.session.protocol,
-            "tool": found.tool.name,
-            "argument": found.tool.question_argument,
-            "schema_hash": found.tool.schema_hash,
-            "tasks": found.session.tasks and found.tool.tasks,
+            "tool": tool.name,
+            "argument": tool.question_argument,
+            "schema_hash": tool.schema_hash,
+            "tasks": found.session.tasks and tool.tasks,
             "until": self._now() + seconds,
         }
         await self._write("discovery", values)
@@ -105,14 +112,14 @@ class Board:
         reading.add_done_callback(self._behind.discard)
 
     async def _read(self) -> None:
-        self._read_at = self._clock()
-
         async def work() -> None:
             self._rows = {row.key: row async for row in self._tables.rows(TABLE, self._agent)}
 
         await self._skipped("read", work)
+        self._read_at = self._clock()
 
-    async def _write(self, key: str, values: dict[str, Any]) -> None:
+    async def _write(self, key: str, values: dict[str, Any]) -> bool:
+        """Whether it stands there now."""
         values = {**values, "expires": int(self._now()) + KEPT_SECONDS}
 
         async def work() -> None:
@@ -123,31 +130,31 @@ class Board:
                 written = await self._tables.update(TABLE, row, values)
             self._rows = {**self._rows, key: written}
 
-        if not await self._skipped("written", work):
+        if not (done := await self._skipped("written", work)):
             self._rows = {name: row for name, row in self._rows.items() if name != key}  # it was not as it is here
+        return done
 
     async def _skipped(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await work()
-        except (StateUnavailable, Conflict) as fault:
+            async with asyncio.timeout(MOST_CALL_SECONDS):
+                await work()
+        except (StateUnavailable, Conflict, TimeoutError) as fault:
             told = {"agent": self._agent, "fault": type(fault).__name__}
             _log.warning("the board of agents could not be %s", what, extra=told)
             return False
         return True
 
     def _notice(self) -> Notice:
-        cooldown = self._values("cooldown").get("until", 0)
-        wait = min(float(cooldown) - self._now(), MOST_SECONDS) if isinstance(cooldown, float | int) else 0
         found = self._discovery()
-        seconds = float(self._values("discovery")["until"]) - self._now() if found else 0
-        return Notice(max(0.0, wait), found, max(0.0, seconds), self._health())
+        discovery_seconds = self._left("discovery", KEPT_SECONDS) if found else 0
+        return Notice(self._left("cooldown", MOST_SECONDS), found, discovery_seconds, self._health())
 
     def _health(self) -> bool | None:
         values = self._values("health")
         answers, at = values.get("answers"), values.get("at")
-        if not isinstance(answers, bool) or not isinstance(at, float | int) or self._now() - at >= HEALTH_SECONDS:
+        if not isinstance(answers, bool) or not isinstance(at, float | int):
             return None
-        return answers
+        return answers if 0 <= self._now() - at < HEALTH_SECONDS else None
 
     def _discovery(self) -> Discovery | None:
         values = self._values("discovery")
@@ -158,8 +165,13 @@ class Board:
         if values.get("address") != self._address or protocol not in PROTOCOLS or not (tool and argument):
             return None
         tasks = values.get("tasks") is True
-        found = Discovery(Session(protocol, tasks=tasks), Tool(tool, argument, schema_hash, tasks=tasks))
-        return found if "until" in values else None
+        return Discovery(Session(protocol, tasks=tasks), Tool(tool, argument, schema_hash, tasks=tasks))
+
+    def _left(self, key: str, most: float) -> float:
+        """For how many seconds a row is good; 0 where that is over, or for longer than anybody tells of."""
+        until = self._values(key).get("until")
+        left = until - self._now() if isinstance(until, int | float) else 0
+        return left if 0 < left <= most else 0
 
     def _values(self, key: str) -> Mapping[str, Any]:
         row = self._rows.get(key)

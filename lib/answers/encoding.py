@@ -40,7 +40,7 @@ def decode(data: bytes) -> Answer:
             Block(each["kind"], each["content"], each["media_type"], each["title"]) for each in value["blocks"]
         )
         return Answer(value["markdown"], value["text"], tables, queries, blocks)
-    except (LookupError, TypeError) as fault:
+    except (LookupError, TypeError, RecursionError) as fault:
         raise ValueError("not an answer") from fault
 
 

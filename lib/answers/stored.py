@@ -26,6 +26,8 @@ PLACE_DIGITS = 2
 MOST_ON_LOOP = 32 * 1024
 LONGEST_BYTES = 512 * 1024
 """What is longer is kept in memory alone: its way here and back would cost more than it is worth."""
+MOST_CALL_SECONDS = 3
+"""A question waits for this, and an answer that is there."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class StoredAnswers:
 
     async def forget(self, partition: str, agent: str | None = None) -> None:
         """Deletes what is kept of one owner: of that agent, or all."""
-        await _skipped("deleted", lambda: self._deleted(partition, agent))
+        await _skipped("deleted", lambda: self._deleted(partition, agent), bounded=False)
 
     async def _opened(self, key: AnswerKey, row: Row) -> Kept:
         asked_ms = int(row.values["asked_ms"])
@@ -102,10 +104,11 @@ async def _sized(work: Callable[[bytes], bytes], data: bytes) -> bytes:
     return await asyncio.to_thread(work, data) if len(data) > MOST_ON_LOOP else work(data)
 
 
-async def _skipped[T](what: str, work: Callable[[], Awaitable[T]]) -> T | None:
-    """What `work` returns; None where it fails in a way that storage fails, or on bytes that are not ours."""
+async def _skipped[T](what: str, work: Callable[[], Awaitable[T]], *, bounded: bool = True) -> T | None:
+    """What `work` returns; None where it fails as storage does, takes too long, or meets bytes that are not ours."""
     try:
-        return await work()
-    except (StateUnavailable, Conflict, Unsealable, LookupError, TypeError, ValueError) as fault:
+        async with asyncio.timeout(MOST_CALL_SECONDS if bounded else None):
+            return await work()
+    except (StateUnavailable, Conflict, Unsealable, TimeoutError, LookupError, TypeError, ValueError) as fault:
         _log.warning("a kept answer could not be %s", what, extra={"fault": type(fault).__name__})
         return None

@@ -43,8 +43,9 @@ async def wanted(
 ) -> Wanted:
     """What `principal` wants; `gateway` is the gateway's own (tenant id, object id).
 
-    White space in a question does not count, its letters do. What builds on an earlier conversation is not kept, and
-    how strongly somebody has signed in may decide what Fabric shows them. Raises `StateUnavailable`.
+    White space in a question does not count, its letters do, and so does what was said before it; an answer to that is
+    not kept. How strongly somebody has signed in may decide what Fabric shows them. Another address or identity under
+    the same name is another agent: kept answers outlive a change of settings. Raises `StateUnavailable`.
     """
     payer = await keys.partition(principal.tenant_id, principal.object_id)
     grant = principal.grant.key if principal.grant else ""
@@ -76,7 +77,9 @@ async def of_gateway(keys: "RowKeys", agent: "AgentSettings", question: "Questio
 
 
 async def _question_key(keys: "RowKeys", agent: "AgentSettings", strength: str, question: "Question") -> str:
-    return await keys.row("question", agent.name, strength, " ".join(question.text.split()))
+    words = " ".join(question.text.split())
+    said = (part for turn in question.history for part in (turn.role, turn.content))
+    return await keys.row("question", agent.name, agent.address.url, agent.identity, strength, words, *said)
 
 
 def _fresh_seconds(agent: "AgentSettings", question: "Question") -> int:

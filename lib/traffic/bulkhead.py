@@ -1,7 +1,7 @@
 """A bulkhead: how many calls to one peer may be under way on this instance, so that a slow peer cannot take it whole.
 
 It starts at what the instance may serve at once, which bounds nothing while all is well. A call that was throttled or
-timed out shrinks it by a third, and as many good calls as it is wide let it grow by one, never past its start
+timed out shrinks it to seven tenths, and as many good calls as it is wide let it grow by one, never past its start
 (additive increase, multiplicative decrease: RFC 5681, section 3.1). It shrinks once in a while and not below an eighth,
 or one caller's slow questions would take it from everybody. Who finds no place waits for a moment, in a queue no
 longer than the bulkhead is wide.
@@ -45,14 +45,18 @@ class Bulkhead:
         return self._width
 
     @asynccontextmanager
-    async def place(self, *overloads: type[Exception]) -> AsyncIterator[None]:
-        """Holds a place for one call: one of `overloads` shrinks the bulkhead, a call that ends well lets it grow.
+    async def place(
+        self, *overloads: type[Exception], neutral: tuple[type[Exception], ...] = ()
+    ) -> AsyncIterator[None]:
+        """Holds a place for one call: one of `overloads` shrinks the bulkhead, unless it is `neutral`.
 
-        Raises `BulkheadFull` instead of letting the call be made.
+        A call that ends well lets it grow. Raises `BulkheadFull` instead of letting the call be made.
         """
         await self._enter()
         try:
             yield
+        except neutral:
+            raise
         except overloads:
             self._shrink()
             raise

@@ -56,14 +56,12 @@ class Meter:
     def hit(self, key: str) -> int:
         """Lets one of `key` through and returns 0, or returns the milliseconds until it would."""
         now = self._now_ms()
-        tat = self._tats.get(key, 0)
-        if wait := self._rate.wait(tat, now):
-            return wait
-        self._tats[key] = self._rate.charged(tat, now)
-        self._tats.move_to_end(key)
+        tat = self._tats.pop(key, 0)
+        wait = self._rate.wait(tat, now)
+        self._tats[key] = tat if wait else self._rate.charged(tat, now)  # a refusal is a use: who floods is remembered
         if len(self._tats) > self._most:
             self._tats.popitem(last=False)
-        return 0
+        return wait
 
     def wait(self, key: str) -> int:
         """The milliseconds until one of `key` would be let through, 0 where it would be now; counts nothing."""

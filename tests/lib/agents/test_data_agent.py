@@ -4,19 +4,26 @@ import asyncio
 import gzip
 import json
 import logging
+import threading
 import traceback
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from lib.agents.data_agent import DataAgent
+from lib.agents.data_agent import DISCOVERY_TTL, WIDTH, DataAgent
+from lib.agents.discovery import Discovery
 from lib.agents.failures import FabricTokenRejected, ToolUnknown, Unreached
+from lib.agents.guard import CAPACITY_SECONDS
+from lib.agents.mcp import Session, Tool
+from lib.agents.notices import Notice
 from lib.agents.wire import MAX_BODY
 from lib.errors import (
     AgentAccessDenied,
     AgentFailed,
     AgentNotPublished,
+    AgentPaused,
     AgentUnavailable,
     CapacityExceeded,
     ConsentRequired,
@@ -25,10 +32,24 @@ from lib.errors import (
     RateLimited,
     StepUpRequired,
 )
+from lib.traffic.circuit import LEAST_OUTCOMES
 from lib.traffic.deadline import Deadline
+from lib.traffic.retries import BUDGET_MOST
 from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, refusal, sample
-from tests.lib.agents.upstream import ADDRESS, URL, Planned, Tokens, Upstream, said, soon, tools
+from tests.lib.agents.upstream import (
+    ADDRESS,
+    URL,
+    Planned,
+    Tokens,
+    Told,
+    Upstream,
+    in_session,
+    itself,
+    one_tool,
+    said,
+    soon,
+)
 
 HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
 
@@ -36,17 +57,6 @@ HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
 def unknown_tool(call_id: str) -> Wire:
     """The reply to a call of a tool that is gone."""
     return in_json(refusal(call_id, -32602, "Unknown tool: DataAgent_Sales"))
-
-
-def in_session(number: int) -> Planned:
-    """The reply to `initialize` of an agent that opens a session."""
-    agreed = {"protocolVersion": "2025-06-18"}
-    return lambda call_id: in_json(answer(call_id, agreed), mcp_session_id=f"s-{number}")
-
-
-def one_tool(name: str) -> Planned:
-    """The reply to `tools/list` of an agent whose tool has this name."""
-    return lambda call_id: in_json(answer(call_id, tools(name)))
 
 
 async def test_the_first_question_discovers_and_the_next_does_not() -> None:
@@ -258,7 +268,7 @@ async def test_a_rejected_token_is_replaced_once(method: str) -> None:
     """The source of tokens hears which one was rejected, and the new one is tried where the old one failed."""
     upstream, tokens = Upstream(), Tokens()
     upstream.plan(method, sample("token-missing"))
-    assert (await upstream.agent().ask("1", tokens, soon())).text == "Asked: 1"
+    assert (await upstream.agent().ask("1", tokens, soon(), itself)).text == "Asked: 1"
     assert tokens.rejected == [None, "token-1"]
     assert upstream.requests[-1].headers["authorization"] == "Bearer token-2"
 
@@ -268,7 +278,7 @@ async def test_a_second_rejected_token_is_a_failure() -> None:
     upstream, tokens = Upstream(), Tokens()
     upstream.plan("tools/call", sample("token-missing"), sample("token-missing"))
     with pytest.raises(FabricTokenRejected) as rejected:
-        await upstream.agent().ask("1", tokens, soon())
+        await upstream.agent().ask("1", tokens, soon(), itself)
     assert (rejected.value.status, rejected.value.code) == (503, "agent_unavailable")
     assert tokens.rejected == [None, "token-1"]
 
@@ -285,7 +295,7 @@ async def test_where_no_token_is_to_be_had_nothing_is_sent(fault: Exception, exp
 
     upstream = Upstream()
     with pytest.raises(expected):
-        await upstream.agent().ask("1", none, soon())
+        await upstream.agent().ask("1", none, soon(), itself)
     assert upstream.requests == []
 
 
@@ -297,7 +307,7 @@ async def test_a_token_that_cannot_be_sent_is_not_told() -> None:
         return "secr\u00e9t"
 
     with pytest.raises(AgentUnavailable) as failed:
-        await Upstream().agent().ask("1", broken, soon())
+        await Upstream().agent().ask("1", broken, soon(), itself)
     assert "secr" not in "".join(traceback.format_exception(failed.value))
 
 
@@ -316,7 +326,7 @@ async def test_no_question_begins_past_its_deadline() -> None:
     """Without time left nothing is sent, not even for a token."""
     upstream, tokens = Upstream(), Tokens()
     with pytest.raises(DeadlineExceeded):
-        await upstream.agent().ask("1", tokens, Deadline.after(-1))
+        await upstream.agent().ask("1", tokens, Deadline.after(-1), itself)
     assert (upstream.requests, tokens.rejected) == ([], [])
 
 
@@ -325,7 +335,7 @@ async def test_nobody_waits_past_the_deadline() -> None:
     upstream = Upstream()
     upstream.pause.clear()
     agent = upstream.agent()
-    asked = [agent.ask(f"{number}", Tokens(), soon(0.05)) for number in range(3)]
+    asked = [agent.ask(f"{number}", Tokens(), soon(0.05), itself) for number in range(3)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
     upstream.pause.set()
@@ -335,8 +345,8 @@ async def test_nobody_waits_past_the_deadline() -> None:
 async def test_connecting_gets_three_seconds_discovery_fifteen_and_the_answer_what_is_left() -> None:
     """Each hop is bounded by its own limit and by the deadline."""
     upstream, clock = Upstream(), Clock()
-    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(100, clock))
-    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(2, clock))
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(100, clock), itself)
+    await upstream.agent(clock).ask("1", Tokens(), Deadline.after(2, clock), itself)
     timeouts = [request.extensions["timeout"] for request in upstream.requests]
     assert [(timeout["connect"], timeout["pool"]) for timeout in timeouts] == [(3, 3)] * 4 + [(2, 2)] * 4
     assert [timeout["read"] for timeout in timeouts] == [15, 15, 15, 100, 2, 2, 2, 2]
@@ -428,52 +438,6 @@ async def test_a_ping_that_hangs_is_a_closed_door(monkeypatch: pytest.MonkeyPatc
         await upstream.agent().ping()
 
 
-async def test_a_discovery_that_fails_is_not_waited_for_once_more_by_each() -> None:
-    """Twelve who wait for the same discovery learn together that it failed; who comes later tries anew."""
-    upstream = Upstream()
-    upstream.plan("initialize", httpx.ReadTimeout(""))
-    agent = upstream.agent()
-    asked = (agent.ask("1", Tokens(), soon(), itself) for _ in range(12))
-    outcomes = await asyncio.gather(*asked, return_exceptions=True)
-    assert all(isinstance(outcome, GatewayError) for outcome in outcomes)
-    assert upstream.methods == ["initialize"]
-
-
-async def test_who_waits_for_a_discovery_shares_it() -> None:
-    """One discovery for all who ask at once."""
-    upstream = Upstream()
-    upstream.pause.clear()
-    agent = upstream.agent()
-    asked = [asyncio.create_task(agent.ask("1", Tokens(), soon(), itself)) for _ in range(5)]
-    for _ in range(20):  # all of them get as far as they can
-        await asyncio.sleep(0)
-    upstream.pause.set()
-    assert len(await asyncio.gather(*asked)) == 5
-    assert upstream.methods.count("initialize") == 1
-
-
-async def test_a_discovery_that_drags_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slowly each of its steps moves on, all of them together have a time of their own."""
-    monkeypatch.setattr("lib.agents.discovery.SECONDS", 0.02)
-    upstream = Upstream()
-    upstream.pause.clear()
-    with pytest.raises(AgentUnavailable):
-        await upstream.agent().ask("1", Tokens(), soon(), itself)
-
-
-async def test_a_tool_that_changes_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The tool is pinned: another one under the same address is worth a warning, the same one is not."""
-    upstream, clock = Upstream(), Clock()
-    agent = upstream.agent(clock)
-    with caplog.at_level(logging.INFO, "lib.agents.data_agent"):
-        for name in ("DataAgent_Sales", "DataAgent_Sales", "DataAgent_Other"):
-            upstream.plan("tools/list", one_tool(name))
-            await agent.ask("1", Tokens(), soon(), itself)
-            clock.now += 600
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
-    assert [vars(record)["tool_changed"] for record in caplog.records] == [False, False, True]
-
-
 async def test_no_log_holds_a_question_an_answer_or_a_token(caplog: pytest.LogCaptureFixture) -> None:
     """Logs have codes and counts, whatever happens."""
     upstream = Upstream()
@@ -556,3 +520,201 @@ async def test_a_ping_is_not_charged() -> None:
     upstream.plan("initialize", sample("token-missing"))
     await charged_agent(upstream, till).ping()
     assert till.charged == 0
+
+
+async def test_one_who_may_not_be_called_now_is_told_so_before_anything_is_done_for_it() -> None:
+    """`ready` refuses what a question would meet: no token, no message."""
+    upstream, clock, tokens = Upstream(), Clock(), Tokens()
+    agent = upstream.agent(clock)
+    await agent.ready("alice")
+    assert agent.state == "closed"
+    upstream.plan("tools/call", in_json({"errorCode": "CapacityLimitExceeded"}, 429, retry_after="60"))
+    with pytest.raises(CapacityExceeded):
+        await agent.ask("1", tokens, soon(), itself, "alice")
+    assert agent.state == "cooling_down"
+    sent, asked = len(upstream.requests), len(tokens.rejected)
+    for caller in ("alice", "bob"):
+        with pytest.raises(CapacityExceeded) as refused:
+            await agent.ready(caller)
+        assert refused.value.retry_after == 60
+        with pytest.raises(CapacityExceeded):
+            await agent.ask("1", tokens, soon(), itself, caller)
+    assert (len(upstream.requests), len(tokens.rejected)) == (sent, asked + 2)
+    clock.advance(60)
+    await agent.ready("bob")
+    assert (await agent.ask("1", tokens, soon(), itself, "bob")).text == "Asked: 1"
+
+
+async def test_a_caller_whose_own_quota_is_used_up_waits_alone() -> None:
+    """What Fabric says to one identity it says to no other."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    upstream.plan("tools/call", in_json({"errorCode": "RequestBlocked"}, 429, retry_after="60"))
+    with pytest.raises(CapacityExceeded):
+        await agent.ask("1", Tokens(), soon(), itself, "alice")
+    with pytest.raises(CapacityExceeded):
+        await agent.ready("alice")
+    await agent.ready("bob")
+    assert (await agent.ask("1", Tokens(), soon(), itself, "bob")).text == "Asked: 1"
+
+
+async def test_what_an_answer_says_of_capacity_holds_nobody_back() -> None:
+    """It fails that question alone: whoever asks could have had it said."""
+    upstream, told = Upstream(), Told()
+    agent = upstream.agent(notices=told)
+    upstream.plan("tools/call", lambda call_id: in_json(answer(call_id, said('{"error": "CapacityLimitExceeded"}'))))
+    with pytest.raises(CapacityExceeded):
+        await agent.ask("1", Tokens(), soon(), itself)
+    await agent.ready()
+    assert told.cooldowns == []
+
+
+async def test_when_the_agent_may_be_called_again_is_told_to_the_other_instances() -> None:
+    """With the failure that said so; nothing is told while all is well, nor what one caller was told alone."""
+    upstream, told = Upstream(), Told()
+    agent = upstream.agent(notices=told)
+    await agent.ask("1", Tokens(), soon(), itself)
+    upstream.plan(
+        "tools/call",
+        in_json({"errorCode": "RequestBlocked"}, 429, retry_after="60"),
+        in_json({"errorCode": "CapacityLimitExceeded"}, 400),
+    )
+    for caller in ("alice", "bob"):
+        with pytest.raises(CapacityExceeded):
+            await agent.ask("1", Tokens(), soon(), itself, caller)
+    assert told.cooldowns == [CAPACITY_SECONDS]
+
+
+async def test_what_other_instances_tell_counts_here() -> None:
+    """Nobody calls before the time that was told, and what was discovered elsewhere is not discovered again."""
+    upstream, clock = Upstream(), Clock()
+    found = Discovery(Session("2025-06-18"), Tool("DataAgent_Elsewhere", "userQuestion", "hash"))
+    told = Told(Notice(20, found, 100))
+    agent = upstream.agent(clock, notices=told)
+    with pytest.raises(CapacityExceeded) as refused:
+        await agent.ready("alice")
+    assert refused.value.retry_after == 20
+    told.notice = Notice(0, found, 80)
+    clock.advance(20)
+    await agent.ready("alice")
+    await agent.ask("1", Tokens(), soon(), itself, "alice")
+    assert upstream.methods == ["tools/call"]
+    assert upstream.messages[0]["params"]["name"] == "DataAgent_Elsewhere"
+    assert (told.reads, told.cooldowns, told.discoveries) == (2, [], [])
+
+
+async def test_what_was_discovered_here_is_told_to_the_other_instances() -> None:
+    """Once for each discovery; a session is the caller's own and is told to nobody."""
+    upstream, told = Upstream(), Told()
+    agent = upstream.agent(notices=told)
+    await asyncio.gather(*(agent.ask("1", Tokens(), soon(), itself) for _ in range(3)))
+    ((found, seconds),) = told.discoveries
+    assert (found.tool.name, found.session.protocol, seconds) == ("DataAgent_Sales", "2025-06-18", DISCOVERY_TTL)
+    told.discoveries.clear()
+    upstream.plan("initialize", in_session(1))
+    await upstream.agent(notices=told).ask("1", Tokens(), soon(), itself)
+    assert told.discoveries == []
+
+
+async def test_an_agent_can_be_discovered_ahead_of_the_first_question() -> None:
+    """The question is then one message; what is known already is not found out again."""
+    upstream, told, tokens = Upstream(), Told(), Tokens()
+    agent = upstream.agent(notices=told)
+    await agent.discover(tokens, soon())
+    await agent.discover(tokens, soon())
+    assert (upstream.methods, len(told.discoveries)) == (HANDSHAKE, 1)
+    await agent.ask("1", tokens, soon(), itself)
+    assert upstream.methods == [*HANDSHAKE, "tools/call"]
+
+
+async def test_a_discovery_ahead_meets_what_a_question_would() -> None:
+    """A refusal by Fabric, one from here, and no token; only the first is the agent's."""
+    upstream, told, tokens = Upstream(), Told(), Tokens()
+    agent = upstream.agent(notices=told)
+
+    async def none(*, rejected: str | None = None) -> str:
+        assert rejected is None
+        raise TimeoutError
+
+    for _ in range(2 * LEAST_OUTCOMES):
+        with pytest.raises(DeadlineExceeded):
+            await agent.discover(none, soon())
+    assert (agent.state, agent._guard._bulkhead.width) == ("closed", WIDTH)
+    upstream.plan("initialize", in_json({"errorCode": "CapacityLimitExceeded"}, 429, retry_after="60"))
+    with pytest.raises(CapacityExceeded):
+        await agent.discover(tokens, soon())
+    assert told.cooldowns == [60]
+    with pytest.raises(CapacityExceeded):
+        await agent.discover(tokens, soon())
+    assert upstream.methods == ["initialize"]
+
+
+async def test_an_agent_that_fails_again_and_again_is_left_alone() -> None:
+    """Five failures in a row: the next question is refused without being sent."""
+    upstream = Upstream()
+    agent = upstream.agent()
+    upstream.plan("tools/call", *[(500, {}, b"")] * LEAST_OUTCOMES)
+    for _ in range(LEAST_OUTCOMES):
+        with pytest.raises(AgentUnavailable):
+            await agent.ask("1", Tokens(), soon(), itself)
+    sent = len(upstream.requests)
+    with pytest.raises(AgentPaused):
+        await agent.ready()
+    with pytest.raises(AgentPaused):
+        await agent.ask("1", Tokens(), soon(), itself)
+    assert (agent.state, len(upstream.requests)) == ("open", sent)
+
+
+async def test_a_discovery_that_drags_on_counts_against_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is silent from the first message on is left alone as well."""
+    monkeypatch.setattr("lib.agents.discovery.SECONDS", 0.01)
+    upstream, clock = Upstream(), Clock()
+    upstream.pause.clear()
+    agent = upstream.agent(clock)
+    for _ in range(LEAST_OUTCOMES):
+        clock.advance(0.1)
+        with pytest.raises(AgentUnavailable):
+            await agent.ask("1", Tokens(), soon(), itself)
+    assert agent.state == "open"
+
+
+async def test_no_more_than_its_width_are_under_way_at_once() -> None:
+    """The next waits for its turn; a call that was not answered in time makes it narrower."""
+    upstream, clock = Upstream(), Clock()
+    agent = upstream.agent(clock, width=2)
+    await agent.discover(Tokens(), soon())
+    upstream.pause.clear()
+    asking = [asyncio.create_task(agent.ask(f"{number}", Tokens(), soon(), itself)) for number in range(3)]
+    await asyncio.wait_for(upstream.sent("tools/call", 2), 5)
+    for _ in range(20):  # all of them get as far as they can
+        await asyncio.sleep(0)
+    assert upstream.methods.count("tools/call") == 2
+    upstream.pause.set()
+    assert len(await asyncio.gather(*asking)) == 3
+
+
+async def test_retries_are_a_small_part_of_all_calls() -> None:
+    """A peer that turns everybody away is not asked twice by everybody."""
+    upstream, clock = Upstream(), Clock()
+    agent = upstream.agent(clock)
+    await agent.discover(Tokens(), soon())
+    upstream.plan("tools/call", *[httpx.ConnectError("")] * 100)
+    for number in range(30):
+        with pytest.raises((Unreached, AgentPaused)):
+            await agent.ask("1", Tokens(), soon(), itself)
+        agent._guard._circuit._outcomes.clear()  # it is about the retries alone
+        clock.advance(-sum(clock.slept))
+        clock.slept.clear()
+        assert upstream.methods.count("tools/call") <= number + 1 + BUDGET_MOST + (number + 5) / 10
+    assert upstream.methods.count("tools/call") >= 30 + BUDGET_MOST
+
+
+async def test_the_form_of_an_answer_is_made_where_the_answer_is_read() -> None:
+    """In the threads for that: neither holds up the loop."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as readers:
+        agent = Upstream().agent(readers=readers)
+        thread, text = await agent.ask(
+            "1", Tokens(), soon(), lambda answer: (threading.current_thread().name, answer.text)
+        )
+    assert thread.startswith("reading")
+    assert text == "Asked: 1"

@@ -17,7 +17,7 @@ from lib.agents.wire import MAX_BODY
 from lib.errors import AgentFailed, DeadlineExceeded, GatewayError
 from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json
-from tests.lib.agents.upstream import Tokens, said, soon, tools
+from tests.lib.agents.upstream import Tokens, itself, said, soon, tools
 
 pytestmark = pytest.mark.stack
 
@@ -188,7 +188,7 @@ async def test_a_reply_that_does_not_end_is_given_up_at_the_deadline(behaviour: 
     peer = Peer(behaviour)
     async with peer.serving() as agent:
         with pytest.raises(DeadlineExceeded):
-            await agent.ask("1", Tokens(), soon(0.2))
+            await agent.ask("1", Tokens(), soon(0.2), itself)
         await asyncio.wait_for(peer.left.wait(), 5)
     assert peer.questions == 1
 
@@ -220,6 +220,6 @@ async def test_a_token_with_a_line_end_goes_nowhere() -> None:
     peer = Peer(answered)
     async with peer.serving() as agent:
         with pytest.raises(ServerFault) as failed:
-            await agent.ask("1", split, soon())
+            await agent.ask("1", split, soon(), itself)
     assert "secret" not in "".join(traceback.format_exception(failed.value))
     assert peer.questions == 0

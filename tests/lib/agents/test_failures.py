@@ -14,6 +14,7 @@ from lib.agents.failures import (
     Blocked,
     FabricTokenRejected,
     ServerFault,
+    Throttled,
     ToolUnknown,
     Unreached,
     failed_answer,
@@ -155,6 +156,15 @@ def test_a_refusal_with_a_time_to_come_back_processed_nothing(status: int, expec
     refused = failure(status, {"retry-after": "5"}, {"errorCode": "RequestBlocked"})
     assert type(refused) is expected
     assert refused.retry_after == 5
+
+
+def test_a_429_is_the_callers_own_only_where_it_says_so() -> None:
+    """By `RequestBlocked`, with a time to come back or without; any other may be about everybody."""
+    assert type(failure(429, {}, {"errorCode": "RequestBlocked"})) is Blocked
+    assert type(failure(429, {"retry-after": "5", "x-ms-public-api-error-code": "RequestBlocked"})) is Blocked
+    assert type(failure(429, {"retry-after": "5"})) is Throttled
+    assert type(failure(429, {"retry-after": "5"}, {"message": "Not RequestBlocked"})) is Throttled
+    assert type(failure(400, {"retry-after": "5"}, {"errorCode": "RequestBlocked"})) is AgentFailed
 
 
 def test_an_exhausted_capacity_is_not_asked_again() -> None:

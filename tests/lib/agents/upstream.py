@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 
 from lib.agents.addresses import AgentAddress, parse_address
+from lib.agents.answer import Answer
 from lib.agents.data_agent import DataAgent
+from lib.agents.discovery import Discovery
+from lib.agents.notices import Notice
 from lib.traffic.deadline import Deadline
 from tests.clock import Clock
 from tests.lib.agents.recorded import Wire, answer, in_json
@@ -33,6 +36,40 @@ class Tokens:
         """The next token."""
         self.rejected.append(rejected)
         return f"token-{len(self.rejected)}"
+
+
+class Told:
+    """The board of instances: what stands there, what was told, and how often it was read."""
+
+    def __init__(self, notice: Notice | None = None) -> None:
+        self.notice = notice or Notice()
+        self.reads = 0
+        self.cooldowns: list[float] = []
+        self.discoveries: list[tuple[Discovery, float]] = []
+
+    async def read(self) -> Notice:
+        """What stands there."""
+        self.reads += 1
+        return self.notice
+
+    async def tell_cooldown(self, seconds: float) -> None:
+        """Keeps it."""
+        self.cooldowns.append(seconds)
+
+    async def tell_discovery(self, found: Discovery, seconds: float) -> None:
+        """Keeps it."""
+        self.discoveries.append((found, seconds))
+
+
+def in_session(number: int) -> Planned:
+    """The reply to `initialize` of an agent that opens a session."""
+    agreed = {"protocolVersion": "2025-06-18"}
+    return lambda call_id: in_json(answer(call_id, agreed), mcp_session_id=f"s-{number}")
+
+
+def one_tool(name: str) -> Planned:
+    """The reply to `tools/list` of an agent whose tool has this name."""
+    return lambda call_id: in_json(answer(call_id, tools(name)))
 
 
 def tools(name: str = "DataAgent_Sales") -> dict[str, Any]:
@@ -75,10 +112,10 @@ class Upstream:
         """A client whose every request comes here."""
         return httpx.AsyncClient(transport=httpx.MockTransport(self), trust_env=False)
 
-    def agent(self, clock: Clock | None = None) -> DataAgent:
+    def agent(self, clock: Clock | None = None, **more: Any) -> DataAgent:
         """The way to this agent."""
         clock = clock or Clock()
-        return DataAgent(ADDRESS, self.client(), now=clock, sleep=clock.sleep)
+        return DataAgent(ADDRESS, self.client(), now=clock, sleep=clock.sleep, **more)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """One reply."""
@@ -116,3 +153,8 @@ async def in_parts(body: bytes) -> AsyncIterator[bytes]:
 def soon(seconds: float = 60) -> Deadline:
     """A deadline on the real clock."""
     return Deadline.after(seconds)
+
+
+def itself(answer: Answer) -> Answer:
+    """The form of an answer that the tests want: the answer."""
+    return answer

@@ -211,6 +211,37 @@ def test_the_reset_timeout_varies_by_three_tenths(clock: Clock) -> None:
         assert refusal.value.retry_after == pytest.approx(RESET_SECONDS * factor)
 
 
+class OneOwn(Down):
+    """A failure that is one caller's own."""
+
+
+def test_a_failure_that_is_one_callers_own_counts_as_nothing(circuit: Circuit, clock: Clock) -> None:
+    """Neither while it is closed nor for a probe, which leaves its place to the next."""
+    for _ in range(LEAST_OUTCOMES):
+        with pytest.raises(OneOwn), circuit.attempt(Down, neutral=(OneOwn,)):
+            raise OneOwn
+    assert state(circuit) == "closed"
+    fail(circuit, LEAST_OUTCOMES)
+    clock.advance(RESET_SECONDS)
+    with pytest.raises(OneOwn), circuit.attempt(Down, neutral=(OneOwn,)):
+        raise OneOwn
+    assert state(circuit) == "half_open"
+    call(circuit)
+
+
+def test_it_tells_for_how_long_no_call_would_be_let_through(circuit: Circuit, clock: Clock) -> None:
+    """Nothing while a call would be; while another one is probing, a second at the least."""
+    assert circuit.closed_for() == 0
+    fail(circuit, LEAST_OUTCOMES)
+    clock.advance(1)
+    assert circuit.closed_for() == RESET_SECONDS - 1
+    clock.advance(RESET_SECONDS)
+    assert circuit.closed_for() == 0
+    with circuit.attempt(Down):
+        assert circuit.closed_for() == 1
+    assert circuit.closed_for() == 0
+
+
 def test_many_outcomes_take_no_more_room(circuit: Circuit) -> None:
     """The window is bounded by count as well."""
     for _ in range(3 * MOST_OUTCOMES):
@@ -308,6 +339,13 @@ class Machine(RuleBasedStateMachine):
         away_since = self.circuit.away_since
         assert (away_since is None) == (self.circuit.state == "closed")
         assert away_since is None or away_since <= self.clock.now
+
+    @invariant()
+    def it_says_beforehand_whom_it_refuses(self) -> None:
+        """Exactly those for whom it is closed."""
+        waits = self.circuit.closed_for()
+        refuses = self.circuit.state == "open" or self.probe is not None
+        assert (waits > 0) == refuses
 
     @invariant()
     def no_second_probe(self) -> None:

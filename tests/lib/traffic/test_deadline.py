@@ -40,3 +40,25 @@ def test_a_hop_does_not_begin_where_no_time_is_left(passed: float) -> None:
 def test_the_monotonic_clock_is_the_default() -> None:
     """Without a clock of its own a deadline lies on the monotonic clock, which nobody can set back."""
     assert 59 < Deadline.after(60).remaining() <= 60
+
+
+@pytest.mark.parametrize(("passed", "left"), [(0, 10), (20, 10), (25, 5)])
+def test_a_step_within_a_deadline_ends_with_its_own_time_or_with_the_whole(passed: float, left: float) -> None:
+    """Whichever comes first, on the same clock."""
+    clock = Clock()
+    deadline = Deadline.after(30, clock)
+    clock.advance(passed)
+    step = deadline.within(10)
+    assert step.remaining() == left
+    clock.advance(3)
+    assert step.remaining() == left - 3
+    assert step.clock is clock
+
+
+def test_no_step_begins_past_the_whole() -> None:
+    """It is refused likewise."""
+    clock = Clock()
+    deadline = Deadline.after(30, clock)
+    clock.advance(30)
+    with pytest.raises(DeadlineExceeded):
+        deadline.within(10)

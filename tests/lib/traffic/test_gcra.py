@@ -69,6 +69,16 @@ def test_a_meter_forgets_who_was_unused_for_longest(clock: Clock) -> None:
     assert meter.hit("c") == 1000
 
 
+def test_a_meter_does_not_forget_who_goes_on_although_refused(clock: Clock) -> None:
+    """However many others come meanwhile, a flood gains nothing by them."""
+    meter = Meter(Rate(1000, 1), most=2, now=clock)
+    assert meter.hit("flood") == 0
+    for number in range(10):
+        assert meter.hit("flood") == 1000
+        assert meter.hit(f"other {number}") == 0
+    assert meter.hit("flood") == 1000
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 5)), max_size=100))
 def test_who_waits_as_long_as_a_meter_says_is_let_through(hits: list[tuple[str, float]]) -> None:
     """To the millisecond, whoever else is metered."""

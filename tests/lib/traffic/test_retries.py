@@ -4,10 +4,12 @@ import asyncio
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lib.errors import AgentFailed, AgentUnavailable, CapacityExceeded
 from lib.traffic.deadline import Deadline
-from lib.traffic.retries import retry
+from lib.traffic.retries import BUDGET_MOST, BUDGET_PER_CALL, RetryBudget, retry
 from tests.clock import Clock
 
 
@@ -26,13 +28,16 @@ class Peer:
         return "answer"
 
 
-async def tried(peer: Peer, clock: Clock, *, attempts: int = 3, seconds: float = 60) -> str:
+async def tried(
+    peer: Peer, clock: Clock, *, attempts: int = 3, seconds: float = 60, budget: RetryBudget | None = None
+) -> str:
     """The peer's answer, with every random wait as long as it can get."""
     return await retry(
         peer,
         on=(AgentUnavailable, CapacityExceeded),
         attempts=attempts,
         deadline=Deadline.after(seconds, clock),
+        budget=budget,
         sleep=clock.sleep,
         uniform=lambda _, longest: longest,
     )
@@ -140,3 +145,81 @@ async def test_a_retry_is_told_without_its_content(caplog: pytest.LogCaptureFixt
         1,
     )
     assert "private" not in str(vars(record))
+
+
+def spent(budget: RetryBudget) -> int:
+    """How many retries it still gives."""
+    count = 0
+    while budget.spend():
+        count += 1
+    return count
+
+
+def test_a_budget_gives_one_retry_for_ten_calls_and_one_a_second(clock: Clock) -> None:
+    """It begins full."""
+    budget = RetryBudget(clock)
+    assert spent(budget) == BUDGET_MOST
+    for _ in range(9):
+        budget.earn()
+    assert spent(budget) == 0
+    budget.earn()
+    budget.earn()
+    assert spent(budget) == 1
+    clock.advance(3)
+    assert spent(budget) == 3
+
+
+def test_a_budget_saves_up_no_more_than_ten(clock: Clock) -> None:
+    """However long all went well: what comes then may not be a storm."""
+    budget = RetryBudget(clock)
+    for _ in range(1000):
+        budget.earn()
+    clock.advance(86_400)
+    assert spent(budget) == BUDGET_MOST
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=200))
+def test_retries_are_never_more_than_what_was_earned(steps: list[tuple[bool, float]]) -> None:
+    """The first ten, a tenth of the calls, and one a second; and none is kept back while one is earned."""
+    clock = Clock(0.0)
+    budget = RetryBudget(clock)
+    calls = retries = 0
+    for is_call, pause in steps:
+        clock.advance(pause)
+        if is_call:
+            budget.earn()
+            calls += 1
+        else:
+            before = budget._now_left()
+            given = budget.spend()
+            assert given == (before >= 1)
+            retries += given
+        assert retries <= BUDGET_MOST + calls * BUDGET_PER_CALL + clock.now + 1e-6
+
+
+async def test_where_the_budget_is_spent_a_failure_is_final(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The call is made once, and that it was not repeated is told to those who operate the gateway."""
+    budget = RetryBudget(clock)
+    spent(budget)
+    peer = Peer(AgentUnavailable("private"))
+    with caplog.at_level(logging.WARNING, "lib.traffic.retries"), pytest.raises(AgentUnavailable):
+        await tried(peer, clock, budget=budget)
+    assert (peer.calls, clock.slept) == (1, [])
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["fault"]) == ("a retry was suppressed", "AgentUnavailable")
+
+
+async def test_each_call_earns_and_each_retry_is_taken_from_the_budget(clock: Clock) -> None:
+    """What is not repeated, for whatever reason, takes nothing."""
+    budget = RetryBudget(clock)
+    spent(budget)
+    clock.advance(2)
+    assert await tried(Peer(AgentUnavailable()), clock, budget=budget) == "answer"
+    clock.now -= sum(clock.slept)
+    assert spent(budget) == 1
+    clock.advance(1)
+    with pytest.raises(AgentUnavailable):
+        await tried(Peer(AgentUnavailable()), clock, attempts=1, budget=budget)
+    with pytest.raises(AgentFailed):
+        await tried(Peer(AgentFailed()), clock, budget=budget)
+    assert spent(budget) == 1
