@@ -46,6 +46,7 @@ class Told:
         self.reads = 0
         self.cooldowns: list[float] = []
         self.discoveries: list[tuple[Discovery, float]] = []
+        self.health: list[bool] = []
 
     async def read(self) -> Notice:
         """What stands there."""
@@ -59,6 +60,10 @@ class Told:
     async def tell_discovery(self, found: Discovery, seconds: float) -> None:
         """Keeps it."""
         self.discoveries.append((found, seconds))
+
+    async def tell_health(self, *, answers: bool) -> None:
+        """Keeps it."""
+        self.health.append(answers)
 
 
 def in_session(number: int) -> Planned:
