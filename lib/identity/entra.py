@@ -7,7 +7,6 @@ changes.
 
 import asyncio
 import contextvars
-import json
 import math
 import threading
 import time
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from msal.application import ConfidentialClientApplication
 
@@ -31,6 +29,7 @@ from lib.errors import (
     ReauthRequired,
     Unauthenticated,
 )
+from lib.identity.authorization import CAPABILITIES, OPENID_SCOPES, admin_consent_url, authority, claims_request
 from lib.identity.credentials import ClientCredential, MsalCredential
 from lib.identity.msal_http import CONNECTIONS, TIMEOUT_SECONDS, MsalHttp, NoReplies, NoTokens
 from lib.identity.refusals import refusal
@@ -51,9 +50,6 @@ MOST_WAITING = 8
 behind them hears at once that there is no place, instead of after the deadline."""
 BUSY_SECONDS = 2
 """After that long it is worth coming again."""
-OPENID_SCOPES = ("openid", "profile", "offline_access")
-CAPABILITIES = ["CP1"]
-"""The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
 
 type Application = Any
 """A `ConfidentialClientApplication`: msal has no types."""
@@ -134,36 +130,6 @@ class EntraClient:
         except (Unauthenticated, Forbidden) as fault:
             raise ClientCredentialRejected from fault
 
-    def authorization_url(  # noqa: PLR0913  # the parameters of the request
-        self,
-        *,
-        redirect_uri: str,
-        scope: str,
-        state: str,
-        nonce: str,
-        code_challenge: str,
-        claims: str = "",
-        login_hint: str = "",
-    ) -> str:
-        """Where a browser signs in (OpenID Connect Core 3.1.2.1, RFC 7636); Entra posts the outcome back as a form.
-
-        `claims` (JSON) is what the sign-in has to answer, `login_hint` whom Entra is to expect, where that is known.
-        """
-        parameters = {
-            "client_id": self._settings.client_id,
-            "response_type": "code",
-            "response_mode": "form_post",
-            "redirect_uri": redirect_uri,
-            "scope": " ".join((scope, *OPENID_SCOPES)),
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": code_challenge,
-            "code_challenge_method": "S256",
-            "claims": claims_request(claims),
-            **({"login_hint": login_hint} if login_hint else {}),
-        }
-        return f"{self._authority(self._settings.tenant_id)}/oauth2/v2.0/authorize?{urlencode(parameters)}"
-
     async def redeem(self, code: str, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str) -> Token:
         """The tokens that an authorization code stands for.
 
@@ -235,7 +201,7 @@ class EntraClient:
                     return _token(reply, asked_at)
                 fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
                 if isinstance(fault, ConsentRequired):
-                    fault = ConsentRequired(admin_consent_url=self._admin_consent_url(tenant_id))
+                    fault = ConsentRequired(admin_consent_url=admin_consent_url(self._settings, tenant_id))
                 raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
         except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
             self._failing = type(failure)
@@ -258,7 +224,7 @@ class EntraClient:
         return ConfidentialClientApplication(  # type: ignore[no-untyped-call]  # msal has no types
             self._settings.client_id,
             client_credential=credential,
-            authority=self._authority(tenant_id),
+            authority=authority(self._settings, tenant_id),
             instance_discovery=False,
             azure_region=False,  # None would ask the environment
             client_capabilities=CAPABILITIES,
@@ -266,24 +232,6 @@ class EntraClient:
             http_cache=NoReplies(),
             token_cache=NoTokens(),  # type: ignore[no-untyped-call]  # msal has no types
         )
-
-    def _admin_consent_url(self, tenant_id: str) -> str:
-        return f"{self._authority(tenant_id)}/adminconsent?client_id={self._settings.client_id}"
-
-    def _authority(self, tenant_id: str) -> str:
-        return f"{self._settings.entra_authority_host}/{tenant_id}"
-
-
-def claims_request(claims: str = "") -> str:
-    """The `claims` parameter that asks for `claims` (JSON), and says that the gateway handles challenges.
-
-    msal says so itself, but not where it renews, nor to the browser.
-    """
-    wanted = json.loads(claims) if claims else {}
-    access_token = wanted.get("access_token")
-    capabilities = {"xms_cc": {"values": CAPABILITIES}}
-    merged = {**access_token, **capabilities} if isinstance(access_token, dict) else capabilities
-    return json.dumps({**wanted, "access_token": merged}, separators=(",", ":"))
 
 
 def _token(reply: dict[str, Any], asked_at: float) -> Token:

@@ -26,6 +26,7 @@ from lib.errors import (
     TokenExpired,
     TokenInvalid,
 )
+from lib.identity.authorization import authorization_url
 from lib.identity.flows import FLOW_SECONDS, Flow
 from lib.identity.sessions import SignedIn
 from lib.settings import Settings
@@ -98,7 +99,8 @@ class SignIn:
             issued_at=int(self._now()),
             challenge_handle=challenged.challenge_handle if challenged else "",
         )
-        url = self._entra.authorization_url(
+        url = authorization_url(
+            self._settings,
             redirect_uri=self._redirect_uri,
             scope=self._settings.fabric_scope,
             state=flow.state,

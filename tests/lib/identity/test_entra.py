@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
@@ -27,9 +26,10 @@ from lib.errors import (
     TokenExpired,
 )
 from lib.identity import entra as module
+from lib.identity.authorization import claims_request
 from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
-from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient, claims_request
+from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient
 from lib.identity.msal_http import CONNECTIONS, NoReplies
 from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, SUCCESSES_TO_CLOSE, Circuit
 from tests.clock import Clock
@@ -492,59 +492,6 @@ async def test_no_region_of_the_environment_is_asked(monkeypatch: pytest.MonkeyP
     async with gateway(lambda _: granted("app")) as made:
         await made.entra.for_app(FABRIC)
     assert made.endpoint.requests[0].url.host == "login.microsoftonline.com"
-
-
-async def test_the_browser_is_sent_to_entra_with_everything_it_needs() -> None:
-    """OpenID Connect Core 3.1.2.1 and RFC 7636."""
-    async with gateway(for_whom) as made:
-        url = made.entra.authorization_url(
-            redirect_uri="https://ask.contoso.com/api/login/callback",
-            scope=FABRIC,
-            state="s&t=ate",
-            nonce="nonce",
-            code_challenge="challenge",
-        )
-    parts = urlsplit(url)
-    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{HOST}/{TENANT}/oauth2/v2.0/authorize"
-    assert {name: value for name, (value,) in parse_qs(parts.query).items()} == {
-        "client_id": CLIENT,
-        "response_type": "code",
-        "response_mode": "form_post",
-        "redirect_uri": "https://ask.contoso.com/api/login/callback",
-        "scope": f"{FABRIC} openid profile offline_access",
-        "state": "s&t=ate",
-        "nonce": "nonce",
-        "code_challenge": "challenge",
-        "code_challenge_method": "S256",
-        "claims": '{"access_token":{"xms_cc":{"values":["CP1"]}}}',
-    }
-
-
-async def test_a_stronger_sign_in_asks_for_its_claims_and_for_the_same_person() -> None:
-    """In the one parameter that says what the gateway can handle, too."""
-    asked = {"redirect_uri": CLIENT, "scope": FABRIC, "state": "s", "nonce": "n", "code_challenge": "c"}
-    async with gateway(for_whom) as made:
-        url = made.entra.authorization_url(
-            **asked, claims='{"access_token":{"acrs":{"value":"c1"}}}', login_hint="alice&co"
-        )
-    told = {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
-    assert json.loads(told["claims"]) == {"access_token": {"acrs": {"value": "c1"}, "xms_cc": {"values": ["CP1"]}}}
-    assert told["login_hint"] == "alice&co"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "asked"),
-    [
-        ("", {"access_token": CAPABLE}),
-        ('{"access_token":{"nbf":{"essential":true}}}', {"access_token": {"nbf": {"essential": True}, **CAPABLE}}),
-        ('{"access_token":{"xms_cc":{"values":["x"]}}}', {"access_token": CAPABLE}),
-        ('{"access_token":null,"id_token":{"a":null}}', {"access_token": CAPABLE, "id_token": {"a": None}}),
-    ],
-    ids=["none", "of a challenge", "capabilities of their own", "no object"],
-)
-def test_a_claims_request_always_says_what_the_gateway_can_handle(wanted: str, asked: dict[str, object]) -> None:
-    """Whatever else is asked stays as it is."""
-    assert json.loads(claims_request(wanted)) == asked
 
 
 async def test_a_renewal_asks_for_what_the_sign_in_has_answered() -> None:
