@@ -54,6 +54,8 @@ BUSY_SECONDS = 2
 type Application = Any
 """A `ConfidentialClientApplication`: msal has no types."""
 type Grant = Callable[[Application], Any]
+type Spend = Callable[[], Awaitable[None]]
+"""Uses a sign-in up, whose code is redeemed next."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,13 @@ class EntraClient:
         except (Unauthenticated, Forbidden) as fault:
             raise ClientCredentialRejected from fault
 
-    async def redeem(self, code: str, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str) -> Token:
+    async def redeem(
+        self, code: str, spend: Spend, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str
+    ) -> Token:
         """The tokens that an authorization code stands for.
 
-        `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
+        `spend` is awaited where there is a place to redeem it, and Entra is not left alone: who comes in vain uses
+        nothing up. `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
         Raises `LoginFailed` too, where the reply belongs to another sign-in, or where Entra refuses for a reason that
         is not known here: all that a caller brings is the code.
         """
@@ -153,7 +158,7 @@ class EntraClient:
                 raise LoginFailed from None
 
         with self._place_to_redeem():
-            return await self._ask(self._settings.tenant_id, grant, redeeming=True)
+            return await self._ask(self._settings.tenant_id, grant, spend)
 
     def close(self) -> None:
         """Ends the threads and connections; who still waits is left to their deadline."""
@@ -171,12 +176,12 @@ class EntraClient:
         finally:
             self._redeeming -= 1
 
-    async def _ask(self, tenant_id: str, grant: Grant, *, redeeming: bool = False) -> Token:
+    async def _ask(self, tenant_id: str, grant: Grant, spend: Spend | None = None) -> Token:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
-        work = partial(self._attempt, tenant_id, grant, redeeming)
-        attempts = 1 if redeeming else 2  # a code is good once
+        work = partial(self._attempt, tenant_id, grant, spend)
+        attempts = 1 if spend else 2  # a code is good once
         deadline = Deadline.after(DEADLINE_SECONDS)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -190,24 +195,33 @@ class EntraClient:
         except CircuitOpen as fault:
             raise self._failing(retry_after=math.ceil(fault.retry_after)) from fault
 
-    async def _attempt(self, tenant_id: str, grant: Grant, redeeming: bool) -> Token:
+    async def _attempt(self, tenant_id: str, grant: Grant, spend: Spend | None) -> Token:
         """One request. Raises `_Refused` for what it would be of no use to ask again."""
         credential, asked_at = await self._credential.current(), self._now()
-        threads = self._redemptions if redeeming else self._threads
+        threads = self._redemptions if spend else self._threads
         try:
             with self._circuit.attempt(IdentityProviderUnavailable, ClientCredentialRejected):
+                if spend:
+                    await spend()
                 reply = await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
-                if "error" not in reply:
-                    return _token(reply, asked_at)
-                fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
-                if isinstance(fault, ConsentRequired):
-                    fault = ConsentRequired(admin_consent_url=admin_consent_url(self._settings, tenant_id))
-                raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
+                if "error" in reply:
+                    raise self._refused(
+                        tenant_id, refusal(reply, LoginFailed if spend else IdentityProviderUnavailable)
+                    )
+                return _token(reply, asked_at)
         except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
             self._failing = type(failure)
             if isinstance(failure, ClientCredentialRejected):
                 self._credential.reject()
             raise
+
+    def _refused(self, tenant_id: str, fault: GatewayError) -> Exception:
+        """What to raise for a refusal: a rejected credential counts for the circuit, whatever else it is does not."""
+        if isinstance(fault, ClientCredentialRejected):
+            return fault
+        if isinstance(fault, ConsentRequired):
+            fault = ConsentRequired(admin_consent_url=admin_consent_url(self._settings, tenant_id))
+        return _Refused(fault)
 
     async def _in_thread[T](self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         context = contextvars.copy_context()  # what the thread logs belongs to the request

@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 import httpx
 import jwt
@@ -68,6 +67,7 @@ class Gateway:
         self.identity = Identity(self.clock)
         self.vault = Vault(client_secret="hush", client_certificate=CERTIFICATE)
         self.slept: list[float] = []
+        self.spent: list[str] = []
         told = settings(**({"CLIENT_CREDENTIAL": "secret"} | environ))
         credential = ClientCredential(told, self.identity, self.vault, self.clock)
         self.circuit = Circuit("entra", clock=self.clock, uniform=lambda low, high: (low + high) / 2)
@@ -241,8 +241,7 @@ async def test_codes_that_anybody_can_bring_are_not_in_the_way_of_those_signed_i
         return for_whom(form)
 
     async with gateway(grant) as made:
-        redeem = partial(made.entra.redeem, redirect_uri="x", scope=FABRIC, nonce="n", code_verifier="v")
-        forged = [asyncio.create_task(redeem(f"code{n}")) for n in range(3 * CONNECTIONS)]
+        forged = [asyncio.create_task(redeemed(made, f"code{n}")) for n in range(3 * CONNECTIONS)]
         await asyncio.sleep(0)
         assert (await made.entra.on_behalf_of(TENANT, "alice", FABRIC)).access_token == "token of alice"
         gate.set()
@@ -264,6 +263,7 @@ async def test_a_few_redemptions_wait_and_whoever_comes_behind_them_is_told_at_o
         with pytest.raises(IdentityProviderUnavailable) as fault:
             await redeemed(made)
         assert fault.value.retry_after == BUSY_SECONDS
+        assert len(made.spent) <= REDEMPTIONS + MOST_WAITING
         assert len(made.endpoint.requests) <= REDEMPTIONS
         waiting[-1].cancel()
         await asyncio.sleep(0)
@@ -512,6 +512,7 @@ async def test_a_code_is_redeemed_with_its_proof() -> None:
     async with gateway(lambda _: granted("fabric", refresh_token="r", id_token=id_token)) as made:
         token = await redeemed(made)
     (form,) = made.endpoint.forms
+    assert made.spent == ["code"]
     assert (token.access_token, token.refresh_token, token.id_token) == ("fabric", "r", id_token)
     assert (form["grant_type"], form["code"], form["code_verifier"]) == ("authorization_code", "code", "verifier")
     assert form["redirect_uri"] == "https://ask.contoso.com/callback"
@@ -527,6 +528,21 @@ async def test_the_id_token_of_another_sign_in_is_a_failed_one() -> None:
     assert fault.value.__cause__ is None
     assert fault.value.__suppress_context__
     assert "strange" not in str(fault.value)
+
+
+async def test_a_sign_in_that_is_used_up_is_not_asked_about() -> None:
+    """Nor does that tell anything of Entra's health."""
+
+    async def used_up() -> None:
+        raise LoginFailed
+
+    async with gateway(for_whom) as made:
+        for _ in range(2 * LEAST_OUTCOMES):
+            with pytest.raises(LoginFailed):
+                await made.entra.redeem(
+                    "code", used_up, redirect_uri="x", scope=FABRIC, nonce="nonce", code_verifier="verifier"
+                )
+        assert (made.endpoint.requests, made.circuit.state) == ([], "closed")
 
 
 async def test_a_code_is_redeemed_once() -> None:
@@ -554,7 +570,7 @@ async def test_an_entra_that_fails_is_left_alone_and_then_asked_by_one() -> None
             with pytest.raises(IdentityProviderUnavailable) as fault:
                 await ask
             assert fault.value.retry_after == RESET_SECONDS
-        assert (len(made.endpoint.requests), made.slept) == (LEAST_OUTCOMES, [])
+        assert (len(made.endpoint.requests), made.slept, made.spent) == (LEAST_OUTCOMES, [], [])
         away = False
         made.clock.advance(RESET_SECONDS)
         for _ in range(SUCCESSES_TO_CLOSE):
@@ -640,6 +656,15 @@ def state(circuit: Circuit) -> str:
 
 async def redeemed(made: Gateway, code: str = "code") -> module.Token:
     """The tokens of one code."""
+
+    async def spend() -> None:
+        made.spent.append(code)
+
     return await made.entra.redeem(
-        code, redirect_uri="https://ask.contoso.com/callback", scope=FABRIC, nonce="nonce", code_verifier="verifier"
+        code,
+        spend,
+        redirect_uri="https://ask.contoso.com/callback",
+        scope=FABRIC,
+        nonce="nonce",
+        code_verifier="verifier",
     )
