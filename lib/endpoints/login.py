@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from urllib.parse import parse_qsl
 
 from lib.errors import (
@@ -58,9 +59,7 @@ async def callback(gateway: Gateway, request: Request) -> Response:
     try:
         gateway.refuse_flood(request)
         with gateway.counting(request, LoginFailed):
-            code = gateway.sign_in.code_of(form, flow)
-            await gateway.flows.spend(flow)
-            signed_in = await gateway.sign_in.complete(code, flow)
+            signed_in = await gateway.sign_in.complete(form, flow, partial(gateway.flows.spend, flow))
             session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)

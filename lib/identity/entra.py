@@ -7,7 +7,6 @@ changes.
 
 import asyncio
 import contextvars
-import json
 import math
 import threading
 import time
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from msal.application import ConfidentialClientApplication
 
@@ -31,6 +29,7 @@ from lib.errors import (
     ReauthRequired,
     Unauthenticated,
 )
+from lib.identity.authorization import CAPABILITIES, OPENID_SCOPES, admin_consent_url, authority, claims_request
 from lib.identity.credentials import ClientCredential, MsalCredential
 from lib.identity.msal_http import CONNECTIONS, TIMEOUT_SECONDS, MsalHttp, NoReplies, NoTokens
 from lib.identity.refusals import refusal
@@ -51,13 +50,12 @@ MOST_WAITING = 8
 behind them hears at once that there is no place, instead of after the deadline."""
 BUSY_SECONDS = 2
 """After that long it is worth coming again."""
-OPENID_SCOPES = ("openid", "profile", "offline_access")
-CAPABILITIES = ["CP1"]
-"""The gateway handles claims challenges (https://learn.microsoft.com/entra/identity-platform/claims-challenge)."""
 
 type Application = Any
 """A `ConfidentialClientApplication`: msal has no types."""
 type Grant = Callable[[Application], Any]
+type Spend = Callable[[], Awaitable[None]]
+"""Uses a sign-in up, whose code is redeemed next."""
 
 
 @dataclass(frozen=True)
@@ -134,40 +132,13 @@ class EntraClient:
         except (Unauthenticated, Forbidden) as fault:
             raise ClientCredentialRejected from fault
 
-    def authorization_url(  # noqa: PLR0913  # the parameters of the request
-        self,
-        *,
-        redirect_uri: str,
-        scope: str,
-        state: str,
-        nonce: str,
-        code_challenge: str,
-        claims: str = "",
-        login_hint: str = "",
-    ) -> str:
-        """Where a browser signs in (OpenID Connect Core 3.1.2.1, RFC 7636); Entra posts the outcome back as a form.
-
-        `claims` (JSON) is what the sign-in has to answer, `login_hint` whom Entra is to expect, where that is known.
-        """
-        parameters = {
-            "client_id": self._settings.client_id,
-            "response_type": "code",
-            "response_mode": "form_post",
-            "redirect_uri": redirect_uri,
-            "scope": " ".join((scope, *OPENID_SCOPES)),
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": code_challenge,
-            "code_challenge_method": "S256",
-            "claims": claims_request(claims),
-            **({"login_hint": login_hint} if login_hint else {}),
-        }
-        return f"{self._authority(self._settings.tenant_id)}/oauth2/v2.0/authorize?{urlencode(parameters)}"
-
-    async def redeem(self, code: str, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str) -> Token:
+    async def redeem(
+        self, code: str, spend: Spend, *, redirect_uri: str, scope: str, nonce: str, code_verifier: str
+    ) -> Token:
         """The tokens that an authorization code stands for.
 
-        `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
+        `spend` is awaited where there is a place to redeem it, and Entra is not left alone: who comes in vain uses
+        nothing up. `nonce` is the value whose SHA-256, in hex, the authorization request carried: msal compares it so.
         Raises `LoginFailed` too, where the reply belongs to another sign-in, or where Entra refuses for a reason that
         is not known here: all that a caller brings is the code.
         """
@@ -187,7 +158,7 @@ class EntraClient:
                 raise LoginFailed from None
 
         with self._place_to_redeem():
-            return await self._ask(self._settings.tenant_id, grant, redeeming=True)
+            return await self._ask(self._settings.tenant_id, grant, spend)
 
     def close(self) -> None:
         """Ends the threads and connections; who still waits is left to their deadline."""
@@ -205,12 +176,12 @@ class EntraClient:
         finally:
             self._redeeming -= 1
 
-    async def _ask(self, tenant_id: str, grant: Grant, *, redeeming: bool = False) -> Token:
+    async def _ask(self, tenant_id: str, grant: Grant, spend: Spend | None = None) -> Token:
         if tenant_id not in self._settings.allowed_tenants:  # a session may be older than the list
             raise ReauthRequired
 
-        work = partial(self._attempt, tenant_id, grant, redeeming)
-        attempts = 1 if redeeming else 2  # a code is good once
+        work = partial(self._attempt, tenant_id, grant, spend)
+        attempts = 1 if spend else 2  # a code is good once
         deadline = Deadline.after(DEADLINE_SECONDS)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -224,24 +195,33 @@ class EntraClient:
         except CircuitOpen as fault:
             raise self._failing(retry_after=math.ceil(fault.retry_after)) from fault
 
-    async def _attempt(self, tenant_id: str, grant: Grant, redeeming: bool) -> Token:
+    async def _attempt(self, tenant_id: str, grant: Grant, spend: Spend | None) -> Token:
         """One request. Raises `_Refused` for what it would be of no use to ask again."""
         credential, asked_at = await self._credential.current(), self._now()
-        threads = self._redemptions if redeeming else self._threads
+        threads = self._redemptions if spend else self._threads
         try:
             with self._circuit.attempt(IdentityProviderUnavailable, ClientCredentialRejected):
+                if spend:
+                    await spend()
                 reply = await self._in_thread(threads, lambda: grant(self._application(tenant_id, credential)))
-                if "error" not in reply:
-                    return _token(reply, asked_at)
-                fault = refusal(reply, LoginFailed if redeeming else IdentityProviderUnavailable)
-                if isinstance(fault, ConsentRequired):
-                    fault = ConsentRequired(admin_consent_url=self._admin_consent_url(tenant_id))
-                raise fault if isinstance(fault, ClientCredentialRejected) else _Refused(fault)
+                if "error" in reply:
+                    raise self._refused(
+                        tenant_id, refusal(reply, LoginFailed if spend else IdentityProviderUnavailable)
+                    )
+                return _token(reply, asked_at)
         except (IdentityProviderUnavailable, ClientCredentialRejected) as failure:
             self._failing = type(failure)
             if isinstance(failure, ClientCredentialRejected):
                 self._credential.reject()
             raise
+
+    def _refused(self, tenant_id: str, fault: GatewayError) -> Exception:
+        """What to raise for a refusal: a rejected credential counts for the circuit, whatever else it is does not."""
+        if isinstance(fault, ClientCredentialRejected):
+            return fault
+        if isinstance(fault, ConsentRequired):
+            fault = ConsentRequired(admin_consent_url=admin_consent_url(self._settings, tenant_id))
+        return _Refused(fault)
 
     async def _in_thread[T](self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         context = contextvars.copy_context()  # what the thread logs belongs to the request
@@ -258,7 +238,7 @@ class EntraClient:
         return ConfidentialClientApplication(  # type: ignore[no-untyped-call]  # msal has no types
             self._settings.client_id,
             client_credential=credential,
-            authority=self._authority(tenant_id),
+            authority=authority(self._settings, tenant_id),
             instance_discovery=False,
             azure_region=False,  # None would ask the environment
             client_capabilities=CAPABILITIES,
@@ -266,24 +246,6 @@ class EntraClient:
             http_cache=NoReplies(),
             token_cache=NoTokens(),  # type: ignore[no-untyped-call]  # msal has no types
         )
-
-    def _admin_consent_url(self, tenant_id: str) -> str:
-        return f"{self._authority(tenant_id)}/adminconsent?client_id={self._settings.client_id}"
-
-    def _authority(self, tenant_id: str) -> str:
-        return f"{self._settings.entra_authority_host}/{tenant_id}"
-
-
-def claims_request(claims: str = "") -> str:
-    """The `claims` parameter that asks for `claims` (JSON), and says that the gateway handles challenges.
-
-    msal says so itself, but not where it renews, nor to the browser.
-    """
-    wanted = json.loads(claims) if claims else {}
-    access_token = wanted.get("access_token")
-    capabilities = {"xms_cc": {"values": CAPABILITIES}}
-    merged = {**access_token, **capabilities} if isinstance(access_token, dict) else capabilities
-    return json.dumps({**wanted, "access_token": merged}, separators=(",", ":"))
 
 
 def _token(reply: dict[str, Any], asked_at: float) -> Token:

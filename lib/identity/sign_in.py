@@ -26,12 +26,13 @@ from lib.errors import (
     TokenExpired,
     TokenInvalid,
 )
+from lib.identity.authorization import authorization_url
 from lib.identity.flows import FLOW_SECONDS, Flow
 from lib.identity.sessions import SignedIn
 from lib.settings import Settings
 
 if TYPE_CHECKING:
-    from lib.identity.entra import EntraClient
+    from lib.identity.entra import EntraClient, Spend
     from lib.identity.tokens import TokenValidator
 
 CALLBACK_PATH = "/api/login/callback"
@@ -98,7 +99,8 @@ class SignIn:
             issued_at=int(self._now()),
             challenge_handle=challenged.challenge_handle if challenged else "",
         )
-        url = self._entra.authorization_url(
+        url = authorization_url(
+            self._settings,
             redirect_uri=self._redirect_uri,
             scope=self._settings.fabric_scope,
             state=flow.state,
@@ -109,10 +111,11 @@ class SignIn:
         )
         return url, flow
 
-    def code_of(self, form: Mapping[str, str], flow: Flow) -> str:
-        """The authorization code in the form that Entra posts back to `flow`. Nothing is asked of anybody.
+    async def complete(self, form: Mapping[str, str], flow: Flow, spend: "Spend") -> SignedIn:
+        """Who has signed in, from the form that Entra posts back.
 
-        Raises `LoginFailed`, `ConsentRequired` or `IdentityProviderUnavailable` where there is none.
+        `spend` uses `flow` up; it is awaited where there is a code, and Entra can be asked about it.
+        Raises `LoginFailed`, `ConsentRequired`, `StepUpRequired`, or an `Unavailable` error.
         """
         if not hmac.compare_digest(form.get("state", "").encode(errors="replace"), flow.state.encode()):
             raise LoginFailed
@@ -120,21 +123,15 @@ class SignIn:
             raise LoginFailed
         if "error" in form or not form.get("code"):
             raise _failure(form.get("error", ""))
-        return form["code"]
-
-    async def complete(self, code: str, flow: Flow) -> SignedIn:
-        """Who has signed in.
-
-        Raises `LoginFailed`, `ConsentRequired`, `StepUpRequired`, or an `Unavailable` error.
-        """
         try:
-            return await self._redeem(code, flow)
+            return await self._redeem(form["code"], flow, spend)
         except (TokenInvalid, TokenExpired, ReauthRequired) as fault:  # the code or the id token is not this sign-in's
             raise LoginFailed from fault
 
-    async def _redeem(self, code: str, flow: Flow) -> SignedIn:
+    async def _redeem(self, code: str, flow: Flow, spend: "Spend") -> SignedIn:
         token = await self._entra.redeem(
             code,
+            spend,
             redirect_uri=self._redirect_uri,
             scope=self._settings.fabric_scope,
             nonce=flow.nonce,

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from local.faults import drop
 from local.serving import Server
@@ -114,6 +115,18 @@ def test_an_outcome_without_a_code_leaves_no_row(start: Start, storage: tuple[Fr
     instance = start()
     assert instance.bring(error=error)
     assert storage[0].methods == []
+
+
+def test_codes_leave_no_row_while_entra_is_left_alone(start: Start, storage: tuple[Front, str], stack: Stack) -> None:
+    """Five failures make a circuit; what comes then is told at once, and may be brought again."""
+    instance, (front, _) = start(), storage
+    stack.entra.faults.plan("token", *[Response(status_code=503, headers={"Retry-After": "600"})] * 5)
+    told = [instance.bring(code=secrets.token_hex(8)) for _ in range(5)]
+    rows, asked = len(front.methods), stack.entra.calls["token"]
+    told += [instance.bring(code=secrets.token_hex(8)) for _ in range(5)]
+    stack.entra.faults.clear()
+    assert told == ["identity_provider_unavailable"] * 10
+    assert (len(front.methods), stack.entra.calls["token"]) == (rows, asked)
 
 
 def test_forms_without_a_sign_in_are_counted_too(start: Start, storage: tuple[Front, str]) -> None:

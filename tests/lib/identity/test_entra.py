@@ -6,8 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
@@ -27,9 +25,10 @@ from lib.errors import (
     TokenExpired,
 )
 from lib.identity import entra as module
+from lib.identity.authorization import claims_request
 from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
-from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient, claims_request
+from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient
 from lib.identity.msal_http import CONNECTIONS, NoReplies
 from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, SUCCESSES_TO_CLOSE, Circuit
 from tests.clock import Clock
@@ -68,6 +67,7 @@ class Gateway:
         self.identity = Identity(self.clock)
         self.vault = Vault(client_secret="hush", client_certificate=CERTIFICATE)
         self.slept: list[float] = []
+        self.spent: list[str] = []
         told = settings(**({"CLIENT_CREDENTIAL": "secret"} | environ))
         credential = ClientCredential(told, self.identity, self.vault, self.clock)
         self.circuit = Circuit("entra", clock=self.clock, uniform=lambda low, high: (low + high) / 2)
@@ -241,8 +241,7 @@ async def test_codes_that_anybody_can_bring_are_not_in_the_way_of_those_signed_i
         return for_whom(form)
 
     async with gateway(grant) as made:
-        redeem = partial(made.entra.redeem, redirect_uri="x", scope=FABRIC, nonce="n", code_verifier="v")
-        forged = [asyncio.create_task(redeem(f"code{n}")) for n in range(3 * CONNECTIONS)]
+        forged = [asyncio.create_task(redeemed(made, f"code{n}")) for n in range(3 * CONNECTIONS)]
         await asyncio.sleep(0)
         assert (await made.entra.on_behalf_of(TENANT, "alice", FABRIC)).access_token == "token of alice"
         gate.set()
@@ -264,6 +263,7 @@ async def test_a_few_redemptions_wait_and_whoever_comes_behind_them_is_told_at_o
         with pytest.raises(IdentityProviderUnavailable) as fault:
             await redeemed(made)
         assert fault.value.retry_after == BUSY_SECONDS
+        assert len(made.spent) <= REDEMPTIONS + MOST_WAITING
         assert len(made.endpoint.requests) <= REDEMPTIONS
         waiting[-1].cancel()
         await asyncio.sleep(0)
@@ -494,59 +494,6 @@ async def test_no_region_of_the_environment_is_asked(monkeypatch: pytest.MonkeyP
     assert made.endpoint.requests[0].url.host == "login.microsoftonline.com"
 
 
-async def test_the_browser_is_sent_to_entra_with_everything_it_needs() -> None:
-    """OpenID Connect Core 3.1.2.1 and RFC 7636."""
-    async with gateway(for_whom) as made:
-        url = made.entra.authorization_url(
-            redirect_uri="https://ask.contoso.com/api/login/callback",
-            scope=FABRIC,
-            state="s&t=ate",
-            nonce="nonce",
-            code_challenge="challenge",
-        )
-    parts = urlsplit(url)
-    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"{HOST}/{TENANT}/oauth2/v2.0/authorize"
-    assert {name: value for name, (value,) in parse_qs(parts.query).items()} == {
-        "client_id": CLIENT,
-        "response_type": "code",
-        "response_mode": "form_post",
-        "redirect_uri": "https://ask.contoso.com/api/login/callback",
-        "scope": f"{FABRIC} openid profile offline_access",
-        "state": "s&t=ate",
-        "nonce": "nonce",
-        "code_challenge": "challenge",
-        "code_challenge_method": "S256",
-        "claims": '{"access_token":{"xms_cc":{"values":["CP1"]}}}',
-    }
-
-
-async def test_a_stronger_sign_in_asks_for_its_claims_and_for_the_same_person() -> None:
-    """In the one parameter that says what the gateway can handle, too."""
-    asked = {"redirect_uri": CLIENT, "scope": FABRIC, "state": "s", "nonce": "n", "code_challenge": "c"}
-    async with gateway(for_whom) as made:
-        url = made.entra.authorization_url(
-            **asked, claims='{"access_token":{"acrs":{"value":"c1"}}}', login_hint="alice&co"
-        )
-    told = {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
-    assert json.loads(told["claims"]) == {"access_token": {"acrs": {"value": "c1"}, "xms_cc": {"values": ["CP1"]}}}
-    assert told["login_hint"] == "alice&co"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "asked"),
-    [
-        ("", {"access_token": CAPABLE}),
-        ('{"access_token":{"nbf":{"essential":true}}}', {"access_token": {"nbf": {"essential": True}, **CAPABLE}}),
-        ('{"access_token":{"xms_cc":{"values":["x"]}}}', {"access_token": CAPABLE}),
-        ('{"access_token":null,"id_token":{"a":null}}', {"access_token": CAPABLE, "id_token": {"a": None}}),
-    ],
-    ids=["none", "of a challenge", "capabilities of their own", "no object"],
-)
-def test_a_claims_request_always_says_what_the_gateway_can_handle(wanted: str, asked: dict[str, object]) -> None:
-    """Whatever else is asked stays as it is."""
-    assert json.loads(claims_request(wanted)) == asked
-
-
 async def test_a_renewal_asks_for_what_the_sign_in_has_answered() -> None:
     """Else the token would lack it, and the next challenge would be the same."""
     async with gateway(lambda _: granted("fabric")) as made:
@@ -565,6 +512,7 @@ async def test_a_code_is_redeemed_with_its_proof() -> None:
     async with gateway(lambda _: granted("fabric", refresh_token="r", id_token=id_token)) as made:
         token = await redeemed(made)
     (form,) = made.endpoint.forms
+    assert made.spent == ["code"]
     assert (token.access_token, token.refresh_token, token.id_token) == ("fabric", "r", id_token)
     assert (form["grant_type"], form["code"], form["code_verifier"]) == ("authorization_code", "code", "verifier")
     assert form["redirect_uri"] == "https://ask.contoso.com/callback"
@@ -580,6 +528,21 @@ async def test_the_id_token_of_another_sign_in_is_a_failed_one() -> None:
     assert fault.value.__cause__ is None
     assert fault.value.__suppress_context__
     assert "strange" not in str(fault.value)
+
+
+async def test_a_sign_in_that_is_used_up_is_not_asked_about() -> None:
+    """Nor does that tell anything of Entra's health."""
+
+    async def used_up() -> None:
+        raise LoginFailed
+
+    async with gateway(for_whom) as made:
+        for _ in range(2 * LEAST_OUTCOMES):
+            with pytest.raises(LoginFailed):
+                await made.entra.redeem(
+                    "code", used_up, redirect_uri="x", scope=FABRIC, nonce="nonce", code_verifier="verifier"
+                )
+        assert (made.endpoint.requests, made.circuit.state) == ([], "closed")
 
 
 async def test_a_code_is_redeemed_once() -> None:
@@ -607,7 +570,7 @@ async def test_an_entra_that_fails_is_left_alone_and_then_asked_by_one() -> None
             with pytest.raises(IdentityProviderUnavailable) as fault:
                 await ask
             assert fault.value.retry_after == RESET_SECONDS
-        assert (len(made.endpoint.requests), made.slept) == (LEAST_OUTCOMES, [])
+        assert (len(made.endpoint.requests), made.slept, made.spent) == (LEAST_OUTCOMES, [], [])
         away = False
         made.clock.advance(RESET_SECONDS)
         for _ in range(SUCCESSES_TO_CLOSE):
@@ -693,6 +656,15 @@ def state(circuit: Circuit) -> str:
 
 async def redeemed(made: Gateway, code: str = "code") -> module.Token:
     """The tokens of one code."""
+
+    async def spend() -> None:
+        made.spent.append(code)
+
     return await made.entra.redeem(
-        code, redirect_uri="https://ask.contoso.com/callback", scope=FABRIC, nonce="nonce", code_verifier="verifier"
+        code,
+        spend,
+        redirect_uri="https://ask.contoso.com/callback",
+        scope=FABRIC,
+        nonce="nonce",
+        code_verifier="verifier",
     )

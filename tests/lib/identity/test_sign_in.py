@@ -58,6 +58,7 @@ class World:
         self.id_token_changes: dict[str, object] = {}
         self.endpoint = TokenEndpoint(self.grant)
         self.answer: Callable[[], httpx.Response] | None = None
+        self.spent: list[str] = []
         told = settings(CLIENT_CREDENTIAL="secret")
         credential = ClientCredential(told, Identity(clock), Vault(client_secret="hush"), clock)
         self.entra = EntraClient(told, credential, transport=self.endpoint.transport, now=clock)
@@ -87,7 +88,11 @@ class World:
 
     async def complete(self, form: dict[str, str], flow: Flow) -> SignedIn:
         """Who has signed in, by that form."""
-        return await self.sign_in.complete(self.sign_in.code_of(form, flow), flow)
+
+        async def spend() -> None:
+            self.spent.append(flow.state)
+
+        return await self.sign_in.complete(form, flow, spend)
 
 
 @pytest.fixture
@@ -152,6 +157,7 @@ async def test_a_person_signs_in(world: World) -> None:
     (redeemed,) = world.endpoint.forms
     assert (redeemed["code_verifier"], redeemed["redirect_uri"]) == (flow.code_verifier, CALLBACK)
     assert not [secret for secret in ("the-refresh-token", "alice-hint") if secret in repr(signed_in)]
+    assert world.spent == [flow.state]
 
 
 @pytest.mark.parametrize("state", [None, "", "another", "\ud800"])
@@ -162,7 +168,7 @@ async def test_a_form_of_another_browser_is_refused(world: World, state: str | N
     with pytest.raises(LoginFailed) as fault:
         await world.complete(form, flow)
     assert flow.state not in f"{fault.value} {fault.value.__cause__}"
-    assert world.endpoint.requests == []
+    assert (world.endpoint.requests, world.spent) == ([], [])
 
 
 async def test_a_sign_in_takes_ten_minutes_at_most(world: World) -> None:
@@ -201,7 +207,7 @@ async def test_an_outcome_without_a_code_is_told_for_what_it_is(
     logged = " ".join(str(record.__dict__) for record in caplog.records)
     assert "script" not in f"{fault.value} {logged}"
     assert "forged" not in logged
-    assert world.endpoint.requests == []
+    assert (world.endpoint.requests, world.spent) == ([], [])
 
 
 @pytest.mark.parametrize(
