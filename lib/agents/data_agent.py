@@ -21,7 +21,7 @@ from lib.agents.addresses import AgentAddress
 from lib.agents.answer import Answer, parse_result
 from lib.agents.connection import Connection
 from lib.agents.discovery import NOT_PROCESSED, Discoveries, Discovery
-from lib.agents.failures import AddressUnknown, FabricTokenRejected, ToolUnknown
+from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, ToolUnknown
 from lib.agents.guard import OUTAGES, Guard
 from lib.agents.notices import NoNotices, Notices
 from lib.agents.tasks import Task
@@ -29,7 +29,8 @@ from lib.errors import AgentUnavailable, DeadlineExceeded, OperationCancelled, U
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import RetryBudget, retry
 
-PING_SECONDS = 3.0
+PING_SECONDS = 2.0
+"""Less than readiness waits for a ping, so that what becomes of it can be told to the others."""
 QUESTION_ATTEMPTS = 2
 DISCOVERY_TTL = 600
 WIDTH = 32
@@ -161,11 +162,13 @@ class DataAgent:
         await self._guarded(give_up, token, deadline, caller)
 
     async def discover(self, token: TokenSource, deadline: Deadline, *, good_for: float = 0, caller: str = "") -> None:
-        """Finds out what has to be known before a question, where it is not known for longer. Raises likewise."""
+        """Finds out what has to be known before a question, where it is not known for so many seconds more.
+
+        What is known already is used until then, and after a failure too. Raises likewise.
+        """
         await self.ready(caller)
         if self._discoveries.good_for <= good_for:
-            self._discoveries.forget(self._discoveries.known)
-            await self._guarded(partial(self._find, deadline), token, deadline, caller)
+            await self._guarded(partial(self._find, deadline, anew=True), token, deadline, caller)
 
     async def check(self) -> None:
         """Passes where the agent can be asked: by what calls have shown lately, here or elsewhere, else by a ping.
@@ -210,6 +213,7 @@ class DataAgent:
         """What `work` does with a token, and once more with another one where Fabric has refused the first."""
         async with _until(deadline):
             bearer = await token()
+        self._guard.refuse(caller)  # which tells nothing of the agent: nobody has called it
         try:
             async with self._guard.call(caller), _until(deadline):
                 try:
@@ -219,7 +223,7 @@ class DataAgent:
         except UpstreamError as fault:
             if wait := self._guard.cooldown.remaining():
                 await self._notices.tell_cooldown(wait)
-            if isinstance(fault, OUTAGES):
+            if isinstance(fault, OUTAGES) and not isinstance(fault, Blocked):
                 await self._notices.tell_health(answers=False)
             raise
         await self._notices.tell_health(answers=True)
@@ -234,8 +238,8 @@ class DataAgent:
             self._discoveries.forget(known)
         return await call(await self._find(deadline, bearer), bearer)
 
-    async def _find(self, deadline: Deadline, bearer: str) -> Discovery:
-        found, is_new = await self._discoveries.find(bearer, deadline)
+    async def _find(self, deadline: Deadline, bearer: str, *, anew: bool = False) -> Discovery:
+        found, is_new = await self._discoveries.find(bearer, deadline, anew=anew)
         if is_new and found.session.id is None:
             await self._notices.tell_discovery(found, DISCOVERY_TTL)
         return found

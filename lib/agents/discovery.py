@@ -77,16 +77,19 @@ class Discoveries:
         if not self.known and 0 < seconds <= self._ttl:
             self._keep(found, seconds)
 
-    def forget(self, found: Discovery | None) -> None:
+    def forget(self, found: Discovery) -> None:
         """Drops what has turned out to be no longer so, unless something newer is known."""
         if self._known is found:
             self._known = None
 
-    async def find(self, bearer: str, deadline: Deadline) -> tuple[Discovery, bool]:
-        """What is kept, or a new discovery and True: one caller at a time, each under its own token."""
-        if known := self.known:
+    async def find(self, bearer: str, deadline: Deadline, *, anew: bool = False) -> tuple[Discovery, bool]:
+        """What is kept, or a new discovery and True: one caller at a time, each under its own token.
+
+        One made `anew` takes the place of what is kept once it is there, and nobody waits for it.
+        """
+        if (known := self.known) and not anew:
             return known, False
-        if self._opens_sessions:  # nothing to share, so nothing to wait for
+        if self._opens_sessions or anew:  # nothing to share, so nothing to wait for
             return await self._found(bearer, deadline), True
         waiting_since = self._now()
         async with self._discovering:

@@ -1,10 +1,10 @@
 """The board on which the instances tell each other about one agent: rows of the table `agents`.
 
 `discovery` is what has to be known before a question, `cooldown` until when nobody is to call it, `health` whether it
-could be reached lately. All of it is read at once, at most every 30 s, and behind a question where something is known
-already. The board is an optimisation: what fails here, or takes long, is logged and skipped. Its rows are no secret,
-but what they say is checked like anything from outside, and so is their time: a clock that was wrong for a moment must
-not keep everybody from an agent for years.
+could be reached lately. All of it is read at once, at most every 30 s, and behind a question where it was read a moment
+ago. The board is an optimisation: what fails here, or takes long, is logged and skipped. Its rows are no secret, but
+what they say is checked like anything from outside, and so is their time: a clock that was wrong for a moment must not
+keep everybody from an agent for years.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ TABLE = "agents"
 READ_SECONDS = 30
 MOST_CALL_SECONDS = 2
 """A question waits for this."""
+OLDEST_SECONDS = 60
+"""What was read longer ago, before an instance was idle or its timer's last run, is waited for again."""
 LEAST_COOLDOWN_SECONDS = 5
 """A shorter one is over before anybody else has read of it."""
 HEALTH_SECONDS = 300
@@ -67,12 +69,12 @@ class Board:
         self._behind: set[asyncio.Task[None]] = set()
 
     async def read(self) -> Notice:
-        """What stands there, as it was at most 30 s ago, or a little longer where it is being read again."""
-        if self._clock() - self._read_at >= READ_SECONDS:
-            if self._read_at == -math.inf:
-                await self._reads.run("rows", self._read)
-            else:
-                self._read_behind()
+        """What stands there, as it was at most 30 s ago, or up to a minute where it is being read again."""
+        age = self._clock() - self._read_at
+        if age >= OLDEST_SECONDS:
+            await self._reads.run("rows", self._read)
+        elif age >= READ_SECONDS:
+            self._read_behind()
         return self._notice()
 
     async def tell_cooldown(self, seconds: float) -> None:

@@ -26,11 +26,15 @@ class Kept:
 
 @dataclass(frozen=True)
 class AnswerKey:
-    """Whose answer, of which agent, to what: `partition` and `question` are keyed hashes."""
+    """Whose answer, of which agent, to what: `partition` and `question` are keyed hashes.
+
+    The answer to a `configured` question takes no place that others want.
+    """
 
     partition: str
     agent: str
     question: str
+    configured: bool = False
 
 
 class AnswerCache:

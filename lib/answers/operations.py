@@ -109,9 +109,11 @@ class Operations:
         async with aclosing(self._tables.overdue(TABLE, self._now(), [*MOVES.keys() - FINAL])) as pages:
             async for page in pages:
                 for row in page.rows:
+                    if not deadline.remaining():
+                        return settled
                     settled += (await self.settle(_operation(row))).is_final
                 if not deadline.remaining():
-                    break
+                    return settled
         return settled
 
     async def done(self, operation: Operation, given: Given) -> Operation:

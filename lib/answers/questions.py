@@ -169,10 +169,21 @@ class Questions:
             await self._stored.write(wanted.key, kept, found or await self._stored.read(wanted.key))
         return kept
 
-    async def is_fresh(self, wanted: "Wanted", seconds: float) -> bool:
-        """Whether an answer is kept for all instances that will be fresh for so many seconds more."""
+    async def is_fresh(self, wanted: "Wanted", seconds: float = 0) -> bool:
+        """Whether an answer is kept for all instances that will be fresh for so many seconds more.
+
+        Raises `StateUnavailable`.
+        """
+        found, valid_after = await self._look(wanted), await self._revocations.valid_after(*wanted.owner)
+        if found is None or found.kept is None or found.kept.asked_at < valid_after:
+            return False
+        return 0 <= self._now() - found.kept.asked_at < wanted.fresh_seconds - seconds
+
+    async def renew(self, wanted: "Wanted", agent: Agent) -> None:
+        """Has the question asked, whatever is kept, and keeps the answer. Raises what `agent` raises."""
         found = await self._look(wanted)
-        return bool(found and found.kept and self._now() - found.kept.asked_at + seconds < wanted.fresh_seconds)
+        await agent.ready()
+        await self._fetched(wanted, found, agent)
 
     async def forget(self, partition: str, agent: str | None = None) -> None:
         """Drops what is kept of one owner: of that agent, or all."""

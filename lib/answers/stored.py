@@ -2,6 +2,7 @@
 
 Each owner has 256 places, and a question's own is chosen by its hash: so what one person can take up is bounded
 without counting it. Two questions with the same place take it from each other, which costs a question and no more.
+The configured questions have places of their own, or two of them could take each other's at every run of the timer.
 """
 
 import asyncio
@@ -92,7 +93,7 @@ class StoredAnswers:
 
 
 def _place(key: AnswerKey) -> str:
-    return key.question[:PLACE_DIGITS]
+    return key.question if key.configured else key.question[:PLACE_DIGITS]
 
 
 def _context(key: AnswerKey) -> tuple[str, str, str]:

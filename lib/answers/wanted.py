@@ -65,9 +65,9 @@ async def wanted(
 
 async def of_gateway(keys: "RowKeys", agent: "AgentSettings", question: "Question", gateway: tuple[str, str]) -> Wanted:
     """What the gateway itself wants to know of a shared agent, whose answers are everybody's. Raises likewise."""
-    partition = await keys.partition(*gateway)
+    partition, configured = await keys.partition(*gateway), _words(question.text) in map(_words, agent.questions)
     return Wanted(
-        key=AnswerKey(partition, agent.name, await _question_key(keys, agent, "", question)),
+        key=AnswerKey(partition, agent.name, await _question_key(keys, agent, "", question), configured),
         payer=partition,
         owner=gateway,
         caller=APP_CALLER,
@@ -77,9 +77,13 @@ async def of_gateway(keys: "RowKeys", agent: "AgentSettings", question: "Questio
 
 
 async def _question_key(keys: "RowKeys", agent: "AgentSettings", strength: str, question: "Question") -> str:
-    words = " ".join(question.text.split())
     said = (part for turn in question.history for part in (turn.role, turn.content))
+    words = _words(question.text)
     return await keys.row("question", agent.name, agent.address.url, agent.identity, strength, words, *said)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _fresh_seconds(agent: "AgentSettings", question: "Question") -> int:
