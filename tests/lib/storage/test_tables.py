@@ -476,8 +476,10 @@ async def test_after_five_dead_calls_none_is_made(
 ) -> None:
     """Whatever they are for; each says when to come back, and none is worth a line in the log."""
     row = Row("p", "k", ALIVE, "etag")
+    assert guarded.closed_for() == 0
     await bring_down(guarded, front, row, fault)
     assert guarded.away_since == clock.now
+    assert guarded.closed_for() == RESET_SECONDS
     assert [record.message for record in caplog.records].count("a circuit is open") == 1
     caplog.clear()
     for call in (REPEATED | NOT_REPEATED).values():
