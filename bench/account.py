@@ -122,6 +122,10 @@ class AccountTables:
         """As the real one."""
         return self._circuit.away_since
 
+    def closed_for(self) -> float:
+        """As the real one."""
+        return self._circuit.closed_for()
+
     async def read(self, _table: str, partition: str, key: str) -> Row | None:
         """As the real one."""
         return await self._call(partition, lambda: self._account.get(partition, key), is_write=False)

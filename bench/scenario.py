@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.account import TAIL, Weather
+from lib.limits.limiter import LOOKS
 from lib.limits.usage import DAY_MS, Limits
 
 WINDOW = 60.0
@@ -20,8 +21,9 @@ _FAIR = Weather()
 class Scenario:
     """What happens, in seconds: `load` is how much is asked, as a multiple of the limit, `at_once` at a time.
 
-    Each clock is off by up to `skew`, and that of the first instance by `wrong` on top; every so often one of
-    `deaths` ends with all that is under way there, and a new one begins. `begins` is counted from midnight.
+    Each clock is off by up to `skew`, and that of the first instance by `wrong` on top, from when that `sets_in`; every
+    so often one of `deaths` ends with all that is under way there, and a new one begins. `begins` is counted from
+    midnight.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Scenario:
     answer: tuple[float, float] = (1, 5)
     skew: float = 0
     wrong: float = 0
+    sets_in: float = 0
     deaths: int = 0
     weather: Weather = _FAIR
 
@@ -88,9 +91,15 @@ class Outcome:
 
     @property
     def bound_of_window(self) -> int:
-        """Q + b + (2δ + λ)/T, and N·(1 + Q/N_max) more where storage was away. λ is `late`."""
+        """Q + b + (2δ + λ)/T, and N·(1 + Q/N_max) more where storage was away. λ is `late`.
+
+        A clock that turns wrong under way lets through one more with each reply until it is right again, and whoever
+        does not believe what it wrote another one.
+        """
         scenario = self.scenario
         most = (WINDOW + 2 * scenario.apart + self.late) / self.interval + scenario.limits.burst
+        if scenario.sets_in:
+            most += LOOKS + 1
         if self.was_away:
             most += scenario.instances * (1 + WINDOW / self.interval / scenario.max_instances)
         return math.floor(most)

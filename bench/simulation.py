@@ -49,9 +49,13 @@ class _Share(SafeShare):
 class Instance:
     """One instance: the parts that the gateway is made of, as far as they limit."""
 
-    def __init__(self, scenario: Scenario, account: Account, chance: Random, off: float) -> None:
+    def __init__(self, scenario: Scenario, account: Account, chance: Random, off: float, wrong: float = 0) -> None:
         loop = asyncio.get_running_loop()
-        self.tables = AccountTables(account, ServerClock(lambda: account.now() + off), chance)
+
+        def now() -> float:
+            return account.now() + off + (wrong if loop.time() >= scenario.sets_in else 0)
+
+        self.tables = AccountTables(account, ServerClock(now), chance)
         self.share = _Share(scenario.limits, scenario.max_instances)
         self.ids: list[str] = []
         """The next questions' ids, to be set by who asks."""
@@ -62,6 +66,7 @@ class Instance:
             self.share,
             scenario.limits,
             now=self.tables.clock.now,
+            heard=lambda: self.tables.clock.heard,
             uniform=chance.uniform,
             new_id=self.ids.pop,
         )
@@ -93,8 +98,8 @@ class _Simulation:
         return self._outcome()
 
     def _begin(self, tasks: asyncio.TaskGroup, wrong: float = 0) -> None:
-        off = self._chance.uniform(-self._scenario.skew, self._scenario.skew) + wrong
-        instance = Instance(self._scenario, self._account, self._chance, off)
+        off = self._chance.uniform(-self._scenario.skew, self._scenario.skew)
+        instance = Instance(self._scenario, self._account, self._chance, off, wrong)
         self._instances.append(instance)
         tasks.create_task(self._serve_others(instance))
 

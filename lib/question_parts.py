@@ -60,8 +60,8 @@ class QuestionParts(Parts):
         from lib.limits.limiter import Limiter
         from lib.limits.safe_share import SafeShare
 
-        share = SafeShare(limits, self.settings.max_instances)
-        return Limiter(self.standings, share, limits, now=self.tables.clock.now)
+        share, clock = SafeShare(limits, self.settings.max_instances), self.tables.clock
+        return Limiter(self.standings, share, limits, now=clock.now, heard=lambda: clock.heard)
 
     @cached_property
     def questions(self) -> "Questions":

@@ -8,7 +8,7 @@ its age, once it is certain that they may still have it.
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from lib.errors import (
     Forbidden,
     GatewayError,
     RateLimited,
+    ReducedCapacity,
     StateUnavailable,
     TooManyRequests,
     Unauthenticated,
@@ -44,6 +45,7 @@ _TELLS_LIMITS = (TooManyRequests, UpstreamError, Unavailable)
 """Failures whose replies tell how much is left; who may not ask is told nothing of limits (the draft, section 8.2)."""
 _ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown, FabricTokenRejected)
 """401, 403 and 404 while the agent is asked: what it has answered before is not given again."""
+_OWN_LIMITS = (TooManyRequests, ReducedCapacity)
 WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
 """Timeouts, 5xx, 429 and an open circuit: until the agent is back, its last answer may serve."""
 
@@ -82,13 +84,12 @@ class Agent:
     fetch: Callable[[], Awaitable["Encoded"]]
 
 
-class _Refused(Exception):
-    """What the leader was refused for who it is, which says nothing of somebody with another grant."""
+@dataclass(frozen=True)
+class _Refused:
+    """What the leader was refused by its own grant or as a payer (`who`), which says nothing of anybody else."""
 
-    def __init__(self, grant: str, fault: GatewayError) -> None:
-        super().__init__()
-        self.grant = grant
-        self.fault = fault
+    who: str
+    fault: GatewayError
 
 
 class Questions:
@@ -113,7 +114,7 @@ class Questions:
         self._revocations = revocations
         self._stale_seconds = stale_seconds
         self._now = now
-        self._flights: SingleFlight[tuple[str, Kept]] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, Kept] | _Refused] = SingleFlight()
 
     async def ask(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
         """The answer, which `agent` is asked for where it is not known here.
@@ -191,43 +192,45 @@ class Questions:
         await self._stored.forget(partition, agent)
 
     async def _asked(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
+        self._count_repeat(wanted)  # first, so that nobody waits for an answer that they will not be given
         valid_after = await self._revocations.valid_after(*wanted.owner)
-        leads = False
+        own, leads = (wanted.payer, wanted.grant), False
 
-        async def lead() -> tuple[str, Kept]:
+        async def lead() -> tuple[str, Kept] | _Refused:
             nonlocal leads
             leads = True
             try:
                 return await self._found(wanted, valid_after, deadline, agent)
             except (Unauthenticated, Forbidden) as fault:
-                raise _Refused(wanted.grant, fault) from fault
+                return _Refused(wanted.grant, fault)
 
         flight = (wanted.key, wanted.anew, valid_after)  # what was asked before a revocation is not given after it
         try:
-            try:
-                how, kept = await self._flights.run(flight, lead)
-            except _Refused as refused:
-                if refused.grant == wanted.grant:
-                    raise refused.fault from None
-                how, kept = await self._flights.run((*flight, wanted.grant), lead)
-        except _Refused as refused:
-            raise refused.fault from None
+            outcome = await self._flights.run(flight, lead)
+            for again in (flight, (*flight, *own)):
+                if not isinstance(outcome, _Refused) or outcome.who in own:
+                    break
+                outcome = await self._flights.run(again, lead)  # who was refused has left the lead to another
         except WILL_PASS as fault:
             return await self.stale(wanted, fault)
-        if not leads:
-            self._count_repeat(wanted)
-            how = "joined" if how == "fetched" else how
-        return self._given(wanted, how, kept)
+        if isinstance(outcome, _Refused):
+            raise outcome.fault
+        how, kept = outcome
+        return self._given(wanted, how if leads or how == "kept" else "joined", kept)
 
     async def _found(
         self, wanted: "Wanted", valid_after: float, deadline: "Deadline", agent: Agent
-    ) -> tuple[str, Kept]:
+    ) -> tuple[str, Kept] | _Refused:
         """Asks as the leader of all who ask the same here, who alone is charged; the place ends with the call."""
         found = await self._look(wanted)
         if kept := self._fresh(wanted, valid_after):
             return "kept", kept
         await agent.ready()
-        async with self._limiter.place(wanted.payer, deadline.remaining()):
+        async with AsyncExitStack() as place:
+            try:
+                await place.enter_async_context(self._limiter.place(wanted.payer, deadline.remaining()))
+            except _OWN_LIMITS as fault:
+                return _Refused(wanted.payer, fault)
             return "fetched", await self._fetched(wanted, found, agent)
 
     async def _look(self, wanted: "Wanted") -> Found | None:

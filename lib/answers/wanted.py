@@ -19,8 +19,9 @@ class Wanted:
     """What one principal wants to know of one agent.
 
     `payer` is the partition of who asks, `owner` (tenant id, object id) whose answer it is: the payer's own, or the
-    gateway's where an agent's answers are shared. `caller` is whom Fabric takes for asking, `grant` what it is asked
-    with. The answer is kept for `fresh_seconds`, 0 for never, and one kept before is not given to who wants it `anew`.
+    gateway's where an agent's answers are shared. `caller` is whom Fabric takes for asking, `grant` what of the payer's
+    it is asked with: nothing, where the app asks. The answer is kept for `fresh_seconds`, 0 for never, and one kept
+    before is not given to who wants it `anew`.
     """
 
     key: AnswerKey
@@ -48,7 +49,7 @@ async def wanted(
     the same name is another agent: kept answers outlive a change of settings. Raises `StateUnavailable`.
     """
     payer = await keys.partition(principal.tenant_id, principal.object_id)
-    grant = principal.grant.key if principal.grant else ""
+    grant = principal.grant.key if principal.grant and agent.identity == "user" else ""
     if agent.shared:
         return replace(await of_gateway(keys, agent, question, gateway), payer=payer, grant=grant, anew=anew)
     owner, strength = (principal.tenant_id, principal.object_id), " ".join(sorted(principal.acrs))

@@ -15,6 +15,10 @@ from lib.traffic.gcra import Rate
 DAY_MS = 24 * 3600 * 1000
 KEPT_SECONDS = 3600
 """For how long a row is kept after its day, and after its rate has come to rest."""
+MARGIN_MS = 10_000
+"""More than two clocks differ by that the time by Table Storage has set right (`lib.storage.server_clock`)."""
+LONGEST_MS = 300_000
+"""No question is under way for longer: replies are cut off before that."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,29 @@ class Usage:
             "last": self.last,
             "expires": max(row_expires, ends),
         }
+
+    def sensible(self, limits: Limits, now: int) -> Self:
+        """The same without what nobody can have written by now whose clock was right.
+
+        One write by a clock that is years ahead would lock a person out for as long. So a `tat` further ahead than a
+        whole burst just let through counts as such a burst but for one: the next question is let through, and writes a
+        row that makes sense. Where a day is counted that has not begun, today's count is gone and begins anew. A place
+        held for longer than any question is none.
+
+        To a reader whose own clock is behind every row looks like that: it would let through what the limits forbid,
+        and its writes would set everybody's usage back. So a reader makes certain of its own clock before it calls
+        this, and believes the row where it cannot (`lib.limits.limiter`): then nobody is let through too early.
+        """
+        right = now + MARGIN_MS
+        is_rate_ahead = self.tat > right + limits.burst * limits.rate.interval
+        is_day_ahead = self.day * DAY_MS > right
+        return replace(
+            self,
+            tat=now + (limits.burst - 1) * limits.rate.interval if is_rate_ahead else self.tat,
+            day=now // DAY_MS if is_day_ahead else self.day,
+            asked=0 if is_day_ahead else self.asked,
+            slots=tuple(slot for slot in self.slots if slot.until <= right + LONGEST_MS),
+        )
 
     def refusal(self, limits: Limits, now: int) -> Refusal | None:
         """Why one more may not go now; None where it may."""

@@ -10,7 +10,8 @@ tolerated), half a second (the header's resolution) and the way of a reply from 
 of its round trip; two instances differ by twice that at most.
 
 Not promised: that time only moves on. It steps by two seconds or so where a correction sets in or ends, and a clock
-that is set right under way is believed again after three replies. Durations are for the monotonic clock.
+that is set right under way, or wrong, is corrected after three replies: what it has written by then has to be told from
+what makes sense (`lib.limits.usage`, `lib.answers.board`). Durations are for the monotonic clock.
 """
 
 import time
@@ -36,6 +37,8 @@ class ServerClock:
         self._local = now
         self._offsets: deque[float] = deque(maxlen=LAST_REPLIES)
         self._offset = 0.0
+        self.heard = 0
+        """How many replies have told a time that makes sense."""
 
     def hear(self, date: str) -> None:
         """Takes in the `Date` of a reply that has just come; one that is malformed or without sense says nothing."""
@@ -45,6 +48,7 @@ class ServerClock:
             return
         if told.year not in SENSIBLE_YEARS:
             return
+        self.heard += 1
         written = told.replace(tzinfo=UTC).timestamp() + _HALF_A_SECOND  # whatever zone it names: it is always GMT
         self._offsets.append(written - self._local())
         if len(self._offsets) % 2:  # of an even number the median is a mean, which an odd reply would move

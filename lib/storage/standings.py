@@ -70,6 +70,10 @@ class Standings:
         since = self._tables.away_since
         return None if since is None else self._clock() - since
 
+    def is_reached(self) -> bool:
+        """Whether a call to Table Storage would be made now, instead of refused since it is away."""
+        return not self._tables.closed_for()
+
     async def read(self, partition: str) -> Standing:
         """What Table Storage says now. Raises `StateUnavailable`."""
         return await self._reads.run(partition, lambda: self._read(partition))

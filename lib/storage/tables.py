@@ -72,6 +72,10 @@ class Tables:
         """Since when the account is away, by the monotonic clock; None while it is not, whatever one call met."""
         return self._circuit.away_since
 
+    def closed_for(self) -> float:
+        """Seconds for which no call would be made, since the account is away; 0 where one would."""
+        return self._circuit.closed_for()
+
     async def read(self, table: str, partition: str, key: str) -> Row | None:
         """The row, or None where there is none."""
         async with self._call(table):

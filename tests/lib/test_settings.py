@@ -56,6 +56,14 @@ def test_the_least_that_production_needs_is_enough() -> None:
     assert settings.key_vault_url == "https://contoso.vault.azure.net"
     assert settings.entra_authority_host == "https://login.microsoftonline.com"
     assert settings.agents["default"].address.url == AGENT
+    assert settings.instance_concurrency == 32
+    assert settings.answer_stale_seconds == 3600
+
+
+def test_how_much_an_instance_does_at_once_and_how_old_an_answer_may_be_can_be_said() -> None:
+    """Nothing at all of the second: then no answer is given that is not fresh."""
+    settings = Settings.read(PRODUCTION | {"INSTANCE_CONCURRENCY": "1000", "ANSWER_STALE_SECONDS": "0"})
+    assert (settings.instance_concurrency, settings.answer_stale_seconds) == (1000, 0)
 
 
 def test_the_local_stack_is_a_valid_development_environment() -> None:
@@ -145,6 +153,11 @@ def test_this_machine_is_refused_outside_of_development(name: str) -> None:
         ("SESSION_IDLE_MINUTES", "9999999999"),
         ("QUERY_DEADLINE_SECONDS", "230"),
         ("QUERY_DEADLINE_SECONDS", "1.5"),
+        ("INSTANCE_CONCURRENCY", "0"),
+        ("INSTANCE_CONCURRENCY", "1001"),
+        ("ANSWER_CACHE_SECONDS", "3601"),
+        ("ANSWER_STALE_SECONDS", "-1"),
+        ("ANSWER_STALE_SECONDS", "3601"),
     ],
 )
 def test_an_unsafe_or_senseless_value_is_refused_by_name(name: str, value: str) -> None:

@@ -105,11 +105,12 @@ async def test_an_answer_that_builds_on_a_conversation_is_not_kept(keys: RowKeys
 
 
 async def test_what_it_is_asked_with_is_named_and_not_told(keys: RowKeys) -> None:
-    """By a key that gives nothing away; an app has no grant."""
+    """By a key that gives nothing away; an app has no grant, and nobody's counts where the gateway itself asks."""
     grant = Assertion("secret-token", 0, 0)
     asked = await want(keys, replace(ALICE, grant=grant))
     assert asked.grant == grant.key
     assert (await want(keys)).grant == ""
+    assert (await want(keys, replace(ALICE, grant=grant), SHARED)).grant == ""
     assert "secret-token" not in repr(asked)
     assert ALICE.object_id not in repr(asked)
 

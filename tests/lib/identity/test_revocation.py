@@ -86,6 +86,39 @@ async def test_a_known_moment_costs_no_call(revocations: Revocations, tenant: st
     assert len(front.methods) == first + 1
 
 
+async def test_who_must_not_be_late_learns_of_a_revocation_elsewhere_at_once(
+    revocations: Revocations, others: Revocations, tenant: str, clock: Clock, front: Front
+) -> None:
+    """For one read of the person's own row; it is known to everybody here from then on."""
+    assert await others.valid_after(tenant, "alice") == 0
+    await revocations.revoke(tenant, "alice")
+    front.methods.clear()
+    assert await others.valid_after(tenant, "alice", at_once=True) == clock.now
+    assert front.methods == ["GET"]
+    assert await others.valid_after(tenant, "alice") == clock.now
+    assert front.methods == ["GET"]
+
+
+async def test_who_must_not_be_late_is_told_where_that_cannot_be_known(
+    revocations: Revocations, tenant: str, front: Front
+) -> None:
+    """However young the known moment is; for everybody else it serves on."""
+    await revocations.valid_after(tenant, "alice")
+    front.planned.append(AWAY)
+    with pytest.raises(StateUnavailable):
+        await revocations.valid_after(tenant, "alice", at_once=True)
+    assert await revocations.valid_after(tenant, "alice") == 0
+
+
+async def test_a_revocation_of_the_whole_tenant_counts_for_who_must_not_be_late(
+    revocations: Revocations, tenant: str, clock: Clock
+) -> None:
+    """As it is known here."""
+    await revocations.valid_after(tenant, "alice")
+    await revocations.revoke(tenant)
+    assert await revocations.valid_after(tenant, "alice", at_once=True) == clock.now
+
+
 async def test_many_at_once_share_the_reads(revocations: Revocations, tenant: str, front: Front) -> None:
     """Fifty requests of one person on a cold instance are three reads."""
     await asyncio.gather(*(revocations.valid_after(tenant, "alice") for _ in range(50)))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from lib.errors import RateLimited, ReducedCapacity, StateUnavailable, TooManyInFlight, TooManyRequests
-from lib.limits.limiter import BUSY_SECONDS, RECENT_SECONDS, SLOT_GRACE_SECONDS, Limiter
+from lib.limits import limiter as module
+from lib.limits.limiter import BUSY_SECONDS, GIVE_BACK_AFTER, LOOKS, RECENT_SECONDS, SLOT_GRACE_SECONDS, Limiter
 from lib.limits.safe_share import SafeShare
 from lib.limits.usage import Limits, Usage
 from lib.settings import StateStorage
@@ -41,9 +43,17 @@ def partition() -> str:
 def instance(fronted: Tables, clock: Clock) -> Make:
     """Makes the limiter of one more instance."""
 
-    def make(limits: Limits = LIMITS) -> Limiter:
-        standings = Standings(fronted, clock=clock)
-        return Limiter(standings, SafeShare(limits, 40), limits, now=clock, uniform=lambda low, _: low)
+    def make(limits: Limits = LIMITS, now: Callable[[], float] = clock, tables: Tables = fronted) -> Limiter:
+        standings = Standings(tables, clock=clock)
+        return Limiter(
+            standings,
+            SafeShare(limits, 40),
+            limits,
+            now=now,
+            heard=lambda: tables.clock.heard,
+            uniform=lambda low, _: low,
+            sleep=clock.sleep,
+        )
 
     return make
 
@@ -65,6 +75,11 @@ async def usage_of(tables: Tables, partition: str) -> Usage:
     row = await tables.read(TABLE, partition, ROW)
     assert row is not None
     return Usage.read(row.values)
+
+
+async def given_back(limiter: Limiter) -> None:
+    """Waits for what is given back behind."""
+    await asyncio.gather(*limiter._behind)
 
 
 def in_vain(front: Front, reply: ASGIApp) -> None:
@@ -245,6 +260,161 @@ async def test_the_reply_tells_how_much_is_left_as_far_as_it_is_known(limiter: L
     )
 
 
+async def test_a_place_of_which_nothing_was_heard_is_given_back(
+    limiter: Limiter, partition: str, front: Front, tables: Tables
+) -> None:
+    """The write was made, its reply was lost, and the row could not be read: who was refused holds no place."""
+    await ask(limiter, partition)
+    for _ in range(2):
+        front.planned.extend([front.lose_reply, REFUSED])
+        with pytest.raises(StateUnavailable):
+            await ask(limiter, partition)
+        await given_back(limiter)
+    usage = await usage_of(tables, partition)
+    assert (usage.asked, usage.slots) == (3, ())
+
+
+async def test_a_place_that_is_taken_late_is_looked_for_again(
+    limiter: Limiter, partition: str, front: Front, tables: Tables, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write was still on its way when it was looked for first, and storage away the second time."""
+    await ask(limiter, partition)
+    taken: list[str] = []
+    monkeypatch.setattr(limiter, "_new_id", lambda: "late")
+
+    async def meanwhile(seconds: float) -> None:
+        await clock.sleep(seconds)
+        if seconds == GIVE_BACK_AFTER[1]:
+            row = await tables.read(TABLE, partition, ROW)
+            assert row is not None
+            taken.extend(slot.id for slot in Usage.read(row.values).slots)
+            await tables.update(TABLE, row, {"slots": f'[["late",{int(clock.now + 60) * 1000}]]'})
+            front.planned.append(REFUSED)
+
+    monkeypatch.setattr(limiter, "_sleep", meanwhile)
+    front.planned.extend([REFUSED] * 2)
+    with pytest.raises(StateUnavailable):
+        await ask(limiter, partition)
+    await given_back(limiter)
+    assert taken == []
+    assert (await usage_of(tables, partition)).slots == ()
+    assert clock.slept == list(GIVE_BACK_AFTER)
+
+
+async def test_a_place_that_was_not_taken_is_looked_for_in_vain_and_no_longer(
+    limiter: Limiter, partition: str, front: Front, clock: Clock
+) -> None:
+    """And where nothing was written, not at all."""
+    front.planned.append(REFUSED)
+    with pytest.raises(StateUnavailable):
+        await ask(limiter, partition)
+    assert not limiter._behind
+    await ask(limiter, partition)
+    front.methods.clear()
+    front.planned.extend([REFUSED] * 2)
+    with pytest.raises(StateUnavailable):
+        await ask(limiter, partition)
+    await given_back(limiter)
+    assert front.methods == ["PATCH", *["GET"] * (1 + len(GIVE_BACK_AFTER))]
+    assert clock.slept == list(GIVE_BACK_AFTER)
+
+
+async def test_no_more_than_so_many_places_are_looked_for_at_once(
+    limiter: Limiter, partition: str, front: Front, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others end by themselves."""
+    await ask(limiter, partition)
+    monkeypatch.setattr(module, "MOST_BEHIND", 0)
+    front.planned.extend([front.lose_reply, REFUSED])
+    with pytest.raises(StateUnavailable):
+        await ask(limiter, partition)
+    assert not limiter._behind
+    assert len((await usage_of(tables, partition)).slots) == 1
+
+
+@pytest.mark.parametrize("years", [1 / 8766, 20], ids=["an-hour", "twenty-years"])
+async def test_a_write_by_a_wrong_clock_locks_nobody_out(
+    instance: Make, limiter: Limiter, partition: str, front: Front, clock: Clock, years: float
+) -> None:
+    """Not even by places: the row is read until it is certain whose clock is wrong, and set right by the next write."""
+    wrong = instance(now=lambda: clock.now + years * 365.25 * 86_400)
+    held = [wrong.place(partition, SECONDS) for _ in range(2)]
+    for place in held:
+        await place.__aenter__()
+    front.methods.clear()
+    await ask(limiter, partition)
+    assert front.methods == ["GET"] * (1 + LOOKS) + ["PATCH"] * 2
+    front.methods.clear()
+    with pytest.raises(RateLimited) as refusal:
+        await ask(limiter, partition)
+    assert refusal.value.retry_after == 3
+    assert front.methods == []
+    clock.advance(3)
+    await ask(limiter, partition)
+    for place in held:
+        await place.__aexit__(None, None, None)
+
+
+async def test_a_write_by_a_wrong_clock_takes_no_day(
+    instance: Make, limiter: Limiter, partition: str, clock: Clock
+) -> None:
+    """What it has counted for a later one counts on none."""
+    wrong = instance(now=lambda: clock.now + 20 * 86_400)
+    for _ in range(10):
+        await ask(wrong, partition)
+        clock.advance(60)
+    for _ in range(10):
+        await ask(limiter, partition)
+        clock.advance(60)
+    with pytest.raises(RateLimited) as refusal:
+        await ask(limiter, partition)
+    assert refusal.value.members == {"violated-policies": ["day"]}
+
+
+async def test_what_is_told_of_a_row_that_makes_no_sense_makes_sense(
+    instance: Make, limiter: Limiter, partition: str, clock: Clock
+) -> None:
+    """The reply's fields name seconds, not years."""
+    await ask(instance(now=lambda: clock.now + 20 * 365 * 86_400), partition)
+    await limiter._standings.read(partition)
+    assert dict(limiter.fields(partition))["RateLimit"].startswith('"minute";r=1;t=3, "day";r=10;t=')
+
+
+async def test_where_nobody_tells_the_time_every_row_is_believed(
+    instance: Make, limiter: Limiter, partition: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might be this clock that is behind, and it must not let through what others have used up."""
+    for _ in range(3):
+        await ask(instance(now=lambda: clock.now + 3600), partition)
+    monkeypatch.setattr(limiter, "_heard", lambda: 5)
+    with pytest.raises(RateLimited) as refusal:
+        await ask(limiter, partition)
+    assert refusal.value.retry_after == 3600 + 3
+
+
+async def test_a_clock_that_falls_behind_lets_nobody_through_too_early(
+    instance: Make, partition: str, front: Front, fronted_state: StateStorage, clock: Clock
+) -> None:
+    """It would take every row for one from the future; what it reads sets it right first."""
+    off = 0.0
+    own = Tables(fronted_state, clock=ServerClock(lambda: time.time() + off))
+    try:
+        fallen = instance(now=own.clock.now, tables=own)
+        for _ in range(3):
+            await ask(fallen, partition)
+        off = -3600.0
+        front.methods.clear()
+        with pytest.raises(RateLimited) as refusal:
+            await ask(fallen, partition)
+        assert refusal.value.retry_after is not None
+        assert refusal.value.retry_after <= 3 + 1  # the header tells whole seconds
+        assert front.methods == ["GET"] * LOOKS
+        assert abs(own.clock.now() - time.time()) < 3
+        assert clock.slept == []
+    finally:
+        await own.close()
+
+
 @pytest.mark.parametrize(
     ("limits", "policy"),
     [(LIMITS, "in-flight"), (Limits(per_minute=60, burst=10, name="app"), "app")],
@@ -303,6 +473,46 @@ async def test_while_storage_is_away_a_share_serves_and_is_repaid(
         await asyncio.gather(*(ask(limiter, partition) for _ in range(2)))  # they owe the debt once
         assert own.away_since is None
         assert (await usage_of(tables, partition)).asked == 4
+    finally:
+        front.planned.clear()
+        await own.close()
+
+
+async def test_who_is_let_in_by_a_share_leaves_no_place_in_the_row(
+    front: Front, clock: Clock, partition: str, tables: Tables, fronted_state: StateStorage
+) -> None:
+    """The write that was to let them in was made after all, and only its reply was lost, as storage went away again."""
+    circuit = Circuit("table_storage", clock=clock, uniform=lambda low, high: (low + high) / 2)
+    own = Tables(fronted_state, circuit=circuit, clock=ServerClock(clock))
+    limiter = Limiter(
+        Standings(own, clock=clock),
+        SafeShare(LIMITS, 40),
+        LIMITS,
+        now=clock,
+        uniform=lambda low, _: low,
+        sleep=clock.sleep,
+    )
+    try:
+        await ask(limiter, partition)
+        front.planned.extend([drop] * LEAST_OUTCOMES)
+        for _ in range(LEAST_OUTCOMES):
+            with pytest.raises(StateUnavailable):
+                await own.insert(TABLE, partition, "x", {"expires": 1})
+        with pytest.raises(ReducedCapacity) as refusal:
+            await ask(limiter, partition)
+        assert not limiter._behind
+        assert refusal.value.retry_after is not None
+        clock.advance(refusal.value.retry_after)
+        front.planned.clear()
+        front.planned.append(front.lose_reply)  # the circuit's probe
+        async with limiter.place(partition, SECONDS):
+            assert len((await usage_of(tables, partition)).slots) == 1
+            clock.advance(RESET_SECONDS)
+        assert (await usage_of(tables, partition)).slots == ()
+        clock.advance(RESET_SECONDS)
+        await own.read(TABLE, partition, ROW)
+        await ask(limiter, partition)
+        assert (await usage_of(tables, partition)).slots == ()
     finally:
         front.planned.clear()
         await own.close()

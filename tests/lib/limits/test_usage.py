@@ -1,6 +1,6 @@
 """Rules for what has been used of the limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lib.limits.usage import DAY_MS, KEPT_SECONDS, Debt, Limits, Refusal, Slot, Usage
+from lib.limits.usage import DAY_MS, KEPT_SECONDS, LONGEST_MS, MARGIN_MS, Debt, Limits, Refusal, Slot, Usage
 
 LIMITS = Limits(per_minute=60, burst=2, per_day=3, in_flight=2)
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -128,6 +128,82 @@ def test_no_day_has_more_than_its_limit_however_clocks_disagree_about_midnight(
             days.append(usage.day)
     assert days == sorted(days)
     assert all(days.count(day) <= 5 for day in days)
+
+
+YEARS_MS = 20 * 365 * DAY_MS
+
+
+def test_what_a_clock_that_was_years_ahead_has_written_is_set_right() -> None:
+    """One is let through at once, as after a burst; today is counted anew, and no place is held."""
+    wrong = NOON + YEARS_MS
+    usage = Usage().admitted(LIMITS, wrong, slot(1, wrong + 60_000)).admitted(LIMITS, wrong, slot(2, wrong + 60_000))
+    assert usage.refusal(LIMITS, NOON) == Refusal("minute", YEARS_MS + 1000)
+    sensible = usage.sensible(LIMITS, NOON)
+    assert sensible == Usage(NOON + 1000, NOON // DAY_MS, 0, (), "q2")
+    assert sensible.refusal(LIMITS, NOON) is None
+    assert sensible.admitted(LIMITS, NOON, slot(3)).refusal(LIMITS, NOON) == Refusal("minute", 1000)
+
+
+@pytest.mark.parametrize(
+    ("usage", "changes"),
+    [
+        (Usage(tat=NOON + 2000 + MARGIN_MS), {}),
+        (Usage(tat=NOON + 2001 + MARGIN_MS), {"tat": NOON + 1000}),
+        (Usage(day=NOON // DAY_MS, asked=3), {}),
+        (Usage(day=NOON // DAY_MS + 1, asked=3), {"day": NOON // DAY_MS, "asked": 0}),
+        (Usage(slots=(slot(1, NOON + LONGEST_MS + MARGIN_MS),)), {}),
+        (Usage(slots=(slot(1, NOON + LONGEST_MS + MARGIN_MS + 1), slot(2))), {"slots": (slot(2),)}),
+    ],
+    ids=["a-full-burst", "more-than-that", "today", "tomorrow", "a-long-question", "too-long-a-one"],
+)
+def test_only_what_makes_no_sense_is_set_right(usage: Usage, changes: dict[str, Any]) -> None:
+    """The rest stands as it is."""
+    assert usage.sensible(LIMITS, NOON) == replace(usage, **changes)
+
+
+def test_tomorrow_makes_sense_shortly_before_midnight() -> None:
+    """To a clock that is a little behind."""
+    midnight = 20_000 * DAY_MS
+    usage = Usage().admitted(LIMITS, midnight, slot(1, midnight + 60_000))
+    assert usage.sensible(LIMITS, midnight - MARGIN_MS) == usage
+    assert usage.sensible(LIMITS, midnight - MARGIN_MS - 1).day == 19_999
+
+
+ERRORS = st.integers(-4500, 4500)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4000), ERRORS, st.integers(1, LONGEST_MS)), max_size=40), ERRORS)
+def test_what_right_clocks_have_written_makes_sense_to_every_right_clock(
+    arrivals: list[tuple[int, int, int]], reader: int
+) -> None:
+    """However they differ within what is tolerated: nothing is set right that was not wrong."""
+    usage, true = Usage(), 20_000 * DAY_MS - 30_000
+    for pause, error, seconds in arrivals:
+        true += pause
+        now = true + error
+        owing = usage.owing(Debt(now + 10_000, now // DAY_MS, 1), now)  # it is written where one is let through alone
+        if owing.refusal(RATE, now) is None:
+            usage = owing.admitted(RATE, now, slot(0, now + seconds)).released("q0" if seconds % 2 else "")
+        assert usage.sensible(RATE, true + reader) == usage
+
+
+ANY = st.builds(
+    Usage,
+    st.integers(0, 2**52),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.lists(st.builds(Slot, st.just("q"), st.integers(0, 2**52)), max_size=3).map(tuple),
+)
+
+
+@given(ANY, st.integers(NOON, NOON + DAY_MS))
+def test_whatever_a_row_says_nobody_is_locked_out_for_long(usage: Usage, now: int) -> None:
+    """By the rate for a burst, by the day until midnight, by places for the longest question."""
+    sensible = usage.sensible(LIMITS, now)
+    assert sensible.sensible(LIMITS, now) == sensible
+    refusal = sensible.refusal(LIMITS, now)
+    longest = {"minute": 1000 + MARGIN_MS, "day": DAY_MS + MARGIN_MS, "in-flight": LONGEST_MS + MARGIN_MS}
+    assert refusal is None or 0 < refusal.wait <= longest[refusal.policy]
 
 
 QUESTIONS = st.lists(st.integers(0, 30_000), min_size=1, max_size=10)

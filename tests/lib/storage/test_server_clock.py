@@ -56,6 +56,14 @@ def test_one_odd_reply_does_not_move_it(clock: Clock, odd: str) -> None:
     assert server.now() == clock.now
 
 
+def test_it_counts_the_replies_that_have_told_the_time(clock: Clock) -> None:
+    """Those without sense have not."""
+    server = ServerClock(clock)
+    for date in ("", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", date_of(clock.now), date_of(clock.now - 3600)):
+        server.hear(date)
+    assert server.heard == 2
+
+
 @pytest.mark.parametrize("heard_before", range(1, LAST_REPLIES + 1))
 def test_one_date_that_is_false_but_sensible_does_not_move_it(clock: Clock, heard_before: int) -> None:
     """However few true ones were heard before."""

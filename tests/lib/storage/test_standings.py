@@ -10,10 +10,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib.errors import StateUnavailable
+from lib.settings import StateStorage
 from lib.storage import standings as module
 from lib.storage.rows import Conflict
 from lib.storage.standings import ATTEMPTS, ROW, TABLE, Standing, Standings
 from lib.storage.tables import Tables
+from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, Circuit
+from local.faults import drop
 from tests.clock import Clock
 from tests.lib.storage.front import Front
 
@@ -115,6 +118,28 @@ async def test_a_call_that_fails_twice_is_told(standings: Standings, partition: 
     with pytest.raises(StateUnavailable):
         await standings.change(partition, one_more)
     assert standings.away_seconds() is None
+
+
+async def test_whether_a_call_would_be_made_is_known_beforehand(
+    fronted_state: StateStorage, front: Front, clock: Clock, partition: str
+) -> None:
+    """None is while the account is away, until it is time for a probe."""
+    circuit = Circuit("table_storage", clock=clock, uniform=lambda low, high: (low + high) / 2)
+    tables = Tables(fronted_state, circuit=circuit)
+    standings = Standings(tables, clock=clock)
+    assert standings.is_reached()
+    front.planned.extend([drop] * LEAST_OUTCOMES)
+    for _ in range(LEAST_OUTCOMES):
+        with pytest.raises(StateUnavailable):
+            await tables.insert(TABLE, partition, ROW, {"expires": 1})
+    front.methods.clear()
+    assert not standings.is_reached()
+    with pytest.raises(StateUnavailable):
+        await standings.read(partition)
+    assert front.methods == []
+    clock.advance(RESET_SECONDS)
+    assert standings.is_reached()
+    await tables.close()
 
 
 async def test_a_change_that_is_always_late_gives_up(standings: Standings, partition: str, front: Front) -> None:

@@ -172,6 +172,17 @@ async def test_the_rows_of_a_partition_come_in_the_order_of_their_keys(tables: T
     assert found == [("it's", "a", "a"), ("it's", "b", "b")]
 
 
+async def test_of_a_partitions_rows_only_some_values_are_read_where_they_are_named(tables: Tables, table: str) -> None:
+    """With keys and etags, so that a row can be deleted by them; a name that a row does not have is not there."""
+    first = await tables.insert(table, "p", "a", ALIVE | {"agent": "sales", "sealed": b"x" * 100_000})
+    second = await tables.insert(table, "p", "b", ALIVE)
+    found = [row async for row in tables.rows(table, "p", only=("agent", "other"))]
+    assert found == [Row("p", "a", {"agent": "sales"}, first.etag), Row("p", "b", {}, second.etag)]
+    for row in found:
+        await tables.delete(table, "p", row.key, etag=row.etag)
+    assert [row async for row in tables.rows(table, "p")] == []
+
+
 async def test_expired_rows_come_in_pages_of_keys_and_etags(tables: Tables, table: str) -> None:
     """Rows that end now or later stay out, and so do values."""
     rows = [
@@ -512,8 +523,10 @@ async def test_after_five_dead_calls_none_is_made(
 ) -> None:
     """Whatever they are for; each says when to come back, and none is worth a line in the log."""
     row = Row("p", "k", ALIVE, "etag")
+    assert guarded.closed_for() == 0
     await bring_down(guarded, front, row, fault)
     assert guarded.away_since == clock.now
+    assert guarded.closed_for() == RESET_SECONDS
     assert [record.message for record in caplog.records].count("a circuit is open") == 1
     caplog.clear()
     for call in (REPEATED | NOT_REPEATED).values():
