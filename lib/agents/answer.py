@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lib.agents.characters import UNSEEN
 from lib.agents.failures import failed_answer
+from lib.agents.inline import on_one_line
 from lib.agents.markdown import MAX_LENGTH, Query, Table, read_markdown
 from lib.agents.mcp import Block, ToolResult
 from lib.agents.wire import read_json
@@ -94,4 +96,4 @@ def _passed_on(blocks: Iterable[Block]) -> Iterator[Block]:
         is_safe = safe and safe.fullmatch(block.media_type) and (data is None or data.fullmatch(block.content))
         content = block.content if is_safe and len(block.content) <= left else ""
         left -= len(content)
-        yield replace(block, content=content, title=block.title[:MAX_TITLE])
+        yield replace(block, content=UNSEEN.sub("", content), title=on_one_line(block.title[:MAX_TITLE]).strip())

@@ -11,19 +11,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from lib.agents.characters import UNSEEN
+
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-UNSEEN = re.compile(
-    "["
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # controls
-    "\u200b\u2060-\u2064\ufeff"  # what takes no space, but for the joiners that scripts need
-    "\u202a-\u202e\u2066-\u2069"  # overrides of writing direction
-    "\U000e0000-\U000e007f\U000e0100-\U000e01ef"  # tags and supplementary variation selectors
-    "]"
-)
-"""What nobody sees; a reference such as `&#x202e;` brings it back when a text is read."""
-
+_GAP = re.compile("[\t-\r\x1c-\x1f\x85\u2028\u2029]")  # ends of lines, spelled out as references
 _SPECIAL = re.compile(
     r"[\\*\[\]~`|]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore within a word is no emphasis
@@ -51,6 +44,11 @@ _MARKS = {"em_open": "*", "em_close": "*", "strong_open": "**", "strong_close": 
 _BREAKS = {"softbreak": "\n", "hardbreak": "  \n"}
 
 
+def on_one_line(words: str) -> str:
+    """`words` on one line, without what nobody sees."""
+    return UNSEEN.sub("", _GAP.sub(" ", words))
+
+
 class InlineWriter:
     """Writes the tokens of one block, as markdown and as plain text. In a table's `cell` no bar may appear."""
 
@@ -67,8 +65,10 @@ class InlineWriter:
         for token in tokens:
             if token.type == "html_inline":
                 self._words += " " if token.content.lower().startswith("<br") else ""
-            elif token.type in {"text", "image"}:
-                self._words += UNSEEN.sub("", token.content)
+            elif token.type == "text":
+                self._words += token.content
+            elif token.type == "image":
+                self._words += _described(token.children or ())
             else:
                 self._flush()
                 self._mark(token)
@@ -91,7 +91,7 @@ class InlineWriter:
             self._close_link()
 
     def _flush(self) -> None:
-        self._write_words(self._words)
+        self._write_words(on_one_line(self._words))
         self._words = ""
 
     def _write_words(self, words: str) -> None:
@@ -135,3 +135,14 @@ class InlineWriter:
     def _is_allowed(self, target: str) -> bool:
         begins = _HTTPS.match(target)
         return begins is not None and begins[1] in self._link_hosts
+
+
+def _described(tokens: Iterable["Token"]) -> str:
+    """The words of an image's description: its text and code, and those of images in it."""
+    return "".join(_described(token.children) if token.children else _spoken(token) for token in tokens)
+
+
+def _spoken(token: "Token") -> str:
+    if token.type in _BREAKS:
+        return " "
+    return token.content if token.type in {"text", "code_inline"} else ""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lib.agents.inline import UNSEEN, InlineWriter
+from lib.agents.characters import UNSEEN
+from lib.agents.inline import InlineWriter
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -150,6 +150,9 @@ def test_a_failure_is_a_problem_also_for_who_takes_csv_alone(browser: Browser, s
         ("sales\U000e0049\U000e0047\U000e004e", "sales"),
         ("sa\u200bl\ufeffes\x1b[2J", "sales"),
         ("sales&#x202e;&#xE0049;&ZeroWidthSpace;", "sales"),
+        ("sa\xad\u034f\u061c\u200e\u206a\u3164\ufe00\ufff9\U0001d173\U000e0080\U000e01f0\U0010ffffles", "sales"),
+        ("sa&#x200f;&#x2028;&shy;les", "sa les"),
+        ("![<img src=x onerror=alert(1)>sales ![x](https://evil.example)](u)", "sales x"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -161,7 +164,8 @@ def test_hostile_markdown_is_harmless(
     answer = reply.json()["answer"]
     assert words in answer["text"]
     for form in (answer["markdown"], answer["text"]):
-        assert not re.search("[\u200b\u202a-\u202e\u2066-\u2069\ufeff\x1b\U000e0000-\U000e007f]", form)
+        assert not re.search("[\xad\u034f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164]", form)
+        assert not re.search("[\x1b\ufe00\ufeff\ufff9\U0001d173\U000e0000-\U000e0fff\U0010ffff]", form)
     markdown = answer["markdown"]
     assert "![" not in markdown
     assert "](" not in markdown

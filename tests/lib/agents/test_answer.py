@@ -168,6 +168,14 @@ def test_blocks_are_bounded_together() -> None:
     assert len(blocks[0].title) == 200
 
 
+def test_blocks_hold_nothing_that_nobody_sees() -> None:
+    """Titles are words on one line; contents keep their lines and columns."""
+    title = "\u202eRo\x1b[31mws\u2028of\u200b\n\U000e00412026\U0001ffff "
+    hidden = Block("resource", "a\tb\r\n\u202e1\x00\U000e0041,2\u200e", "text/csv", title)
+    (block,) = parse_result(ToolResult((hidden,))).blocks
+    assert (block.title, block.content) == ("Ro[31mws of 2026", "a\tb\r\n1,2")
+
+
 def test_texts_do_not_run_into_each_other() -> None:
     """Two blocks of text are two paragraphs: the second is no row of the first one's table."""
     answer = parse_result(said("| a |\n|---|\n| 1 |", "Done."))

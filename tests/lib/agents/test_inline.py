@@ -91,11 +91,26 @@ def test_emphasis_that_is_none_any_more_begins_no_list(source: str, markdown: st
         ("![a](data:image/png;base64,aGk=)", "a", "a"),
         ("![a][ref]\n\n[ref]: https://evil.example/x.png", "a", "a"),
         ("[![a](https://evil.example/x)](https://good.example/y)", "[a](https://good.example/y)", "a"),
+        ("![<img src=x onerror=1> a<br>b](u)", "ab", "ab"),
+        ("![a [b](https://evil.example/x) ![c `d`](https://evil.example/y)\n*e*](u)", "a b c d e", "a b c d e"),
+        ("![![![](u)](u)](u)", "", ""),
         ("\\![a](https://good.example/y)", "&#33;[a](https://good.example/y)", "!a"),
         ("a!<b></b>[a](https://good.example/y)", "a&#33;[a](https://good.example/y)", "a!a"),
         ("a\\![b](https://evil.example/y)", "a!b (`https://evil.example/y`)", "a!b (https://evil.example/y)"),
     ],
-    ids=["foreign", "allowed-host", "data", "reference", "in-a-link", "made-of-a-link", "made-by-a-tag", "no-link"],
+    ids=[
+        "foreign",
+        "allowed-host",
+        "data",
+        "reference",
+        "in-a-link",
+        "with-tags",
+        "with-images",
+        "nested",
+        "made-of-a-link",
+        "made-by-a-tag",
+        "no-link",
+    ],
 )
 def test_an_image_leaves_its_description(source: str, markdown: str, text: str) -> None:
     """No image survives, not even of an allowed host, and none comes about."""
@@ -157,6 +172,59 @@ def test_a_link_stays_one_to_allowed_hosts_alone(source: str, markdown: str, tex
     """Only https to exactly an allowed host is a link; any other shows where it would have led."""
     assert safe(source) == markdown
     assert text is None or plain(source) == text
+
+
+HIDDEN = [
+    *(
+        "\xad",
+        "\u034f",
+        "\u061c",
+        "\u115f",
+        "\u17b4",
+        "\u180b",
+        "\u180e",
+        "\u200b",
+        "\u200e",
+        "\u200f",
+        "\u202e",
+        "\u2060",
+    ),
+    *(
+        "\u206a",
+        "\u206f",
+        "\u3164",
+        "\ufe00",
+        "\ufe0f",
+        "\ufeff",
+        "\uffa0",
+        "\ufff9",
+        "\ufffb",
+        "\ufdd0",
+        "\ufffe",
+        "\uffff",
+    ),
+    *("\U0001bca0", "\U0001d173", "\U0001fffe", "\U0010ffff", "\U000e0001", "\U000e0041", "\U000e0080", "\U000e01f0"),
+]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=ascii)
+def test_no_form_of_words_holds_what_nobody_sees(hidden: str) -> None:
+    """Raw or spelled out, between tags, in a link, a heading, a cell or an image."""
+    for one in (hidden, f"&#x{ord(hidden):x};", f"&#{ord(hidden)};", f"<b>{hidden}</b>"):
+        for around in ("a{}b", "# a{}b", "*a{}b*", "[a{}b](https://good.example)", "![a{}b](u)", "|a{}b|\n|-|"):
+            source = around.format(one)
+            assert hidden not in safe(source)
+            assert plain(source).replace("\ufffd", "") == "ab"  # as which a reader may show what is no character
+    assert safe(f"`a{hidden}b`") == "`ab`"
+    assert safe(f"```\na{hidden}b\n```") == "```\nab\n```"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\t", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"], ids=ascii)
+def test_words_stay_on_their_line(end: str) -> None:
+    """A reference to the end of a line is a space in both forms."""
+    source = f"a&#{ord(end)};b"
+    assert plain(source) == safe(source)
+    assert plain(source) in {"a b", "a\ufffdb"}
 
 
 @pytest.mark.parametrize("scheme", ["javascript", "JavaScript", "vbscript"])
