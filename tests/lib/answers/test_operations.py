@@ -32,8 +32,9 @@ from lib.errors import (
 from lib.storage.rows import Conflict
 from lib.storage.tables import Tables
 from tests.clock import Clock
+from tests.lib.answers.conftest import lose_key
 from tests.lib.answers.works import TOKEN, Notes, body, given, work
-from tests.lib.conftest import RunningVault, new_key
+from tests.lib.conftest import RunningVault
 from tests.lib.storage.front import Front
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ async def test_work_opens_in_its_own_row_alone(kept: Operations) -> None:
 async def test_work_whose_key_is_gone_has_expired(kept: Operations, vault: RunningVault, clock: Clock) -> None:
     """An operator has taken the key away: nothing opens it again, and no reader sees an inner failure."""
     operation, done = await accepted(kept), await finish_done(kept, await in_state(kept, "asked"))
-    vault.content.put("sealing-key", new_key(), created=clock.now - 3600)
-    first, *_ = sorted(vault.content.versions("sealing-key"), key=lambda version: version.created)
-    vault.content.disable("sealing-key", first.version)
+    lose_key(vault, clock)
     clock.advance(ANSWER_SECONDS)
     with pytest.raises(OperationExpired):
         await kept.work(operation)
