@@ -17,6 +17,7 @@ import azure.functions as func
 from werkzeug.datastructures import Headers
 
 from lib import triggers
+from lib.answers.by_queue import QUEUE
 from lib.endpoints import agents, conversations, health, login, operations, query, session
 from lib.endpoints import app as web_app
 from lib.endpoints.unmatched import METHODS, not_found
@@ -24,8 +25,6 @@ from lib.gateway import Gateway
 from lib.web.request import Request
 from lib.web.response import Response
 from lib.web.serve import Handler, serve
-
-QUEUE = "questions"
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 gateway = Gateway(os.environ)

@@ -84,7 +84,9 @@ class Asking(QuestionParts):
                 try:
                     return await self._begun(inquiry, work)
                 except WILL_PASS as fault:
-                    return await self.questions.stale(work.wanted, fault)
+                    given = await self.questions.stale(work.wanted, fault)
+                await self.note(work, given)
+                return given
 
     async def is_run_as_task(self, agent: "AgentSettings") -> bool:
         """Whether the agent is known to go on with questions by itself."""
@@ -135,8 +137,9 @@ class Asking(QuestionParts):
                         await self.limiter.release(found.partition, found.id)
                     return ended
                 agent = self._agent(found)
-                token = self._fabric_token(principal, agent)
-                return await self.by_task.cancel(found, self.data_agents[agent.name], token)
+                async with self._challenges(principal, agent.identity):
+                    token = self._fabric_token(principal, agent)
+                    return await self.by_task.cancel(found, self.data_agents[agent.name], token)
             except Conflict:
                 continue
         raise StateUnavailable

@@ -129,7 +129,7 @@ class QuestionParts(Parts):
         """Questions that outlive their requests."""
         from lib.answers.operations import Operations
 
-        return Operations(self.tables, self.sealer, now=self.tables.clock.now)
+        return Operations(self.tables, self.sealer, self.note, now=self.tables.clock.now)
 
     @cached_property
     def by_queue(self) -> "ByQueue":
@@ -149,7 +149,6 @@ class QuestionParts(Parts):
             self.limiter,
             lambda: self.data_agents,
             partial(self.on_behalf_of.token_for_app, self.settings.fabric_scope),
-            self.note,
             seconds=self.settings.query_deadline_seconds,
             now=self.tables.clock.now,
         )
@@ -159,7 +158,7 @@ class QuestionParts(Parts):
         """Operations that the agent itself goes on with."""
         from lib.answers.by_task import ByTask
 
-        return ByTask(self.operations, self.questions, self.limiter, self.note, now=self.tables.clock.now)
+        return ByTask(self.operations, self.questions, self.limiter, now=self.tables.clock.now)
 
     @cached_property
     def warmer(self) -> "Warmer":

@@ -48,7 +48,6 @@ BELOW: dict[str, set[str]] = {
     "endpoints": {
         "errors",
         "environ",
-        "agent_settings",
         "gateway",
         "asking",
         "replies",

@@ -21,7 +21,7 @@ from lib.agents.addresses import AgentAddress
 from lib.agents.answer import Answer, parse_result
 from lib.agents.connection import Connection
 from lib.agents.discovery import NOT_PROCESSED, Discoveries, Discovery
-from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, ToolUnknown
+from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, TaskFailed, ToolUnknown
 from lib.agents.guard import OUTAGES, Guard
 from lib.agents.notices import NoNotices, Notices
 from lib.agents.tasks import Task
@@ -136,21 +136,33 @@ class DataAgent:
     async def look[T](
         self, task_id: str, token: TokenSource, deadline: Deadline, form: Callable[[Answer], T], caller: str = ""
     ) -> Task | T:
-        """How it stands with a task, or what `form` makes of its answer. Raises `TaskUnknown` too."""
+        """How it stands with a task, or what `form` makes of its answer.
 
-        async def look(bearer: str) -> Task | mcp.ToolResult:
-            session = (await self._find(deadline, bearer)).session
-            build = partial(tasks.get_task, session, task_id)
-            task = await self._connection.exchange(build, tasks.task_from, bearer, deadline)
-            if task.status in {"working", "input_required"}:
-                return task
-            if task.status == "cancelled":
-                raise OperationCancelled
-            build = partial(tasks.task_result, session, task_id)
+        Raises likewise, `TaskUnknown` too, and where the task has none for good `TaskFailed` or `OperationCancelled`.
+        """
+
+        async def status(bearer: str) -> Task:
+            build = partial(tasks.get_task, (await self._find(deadline, bearer)).session, task_id)
+            return await self._connection.exchange(build, tasks.task_from, bearer, deadline)
+
+        async def result(bearer: str) -> mcp.ToolResult:
+            build = partial(tasks.task_result, (await self._find(deadline, bearer)).session, task_id)
             return await self._connection.exchange(build, tasks.result_from, bearer, deadline)
 
-        outcome = await self._guarded(look, token, deadline, caller)
-        return outcome if isinstance(outcome, Task) else await self._formed(outcome, deadline, form)
+        task = await self._guarded(status, token, deadline, caller)
+        if task.status in {"working", "input_required"}:
+            return task
+        if task.status == "cancelled":
+            raise OperationCancelled
+        has_failed = task.status == "failed"
+        try:
+            said = await self._guarded(result, token, deadline, caller)
+            has_failed = True  # what goes wrong from here on is wrong with the answer
+            return await self._formed(said, deadline, form)
+        except UpstreamError as fault:
+            if has_failed:
+                raise TaskFailed(fault) from fault
+            raise
 
     async def cancel(self, task_id: str, token: TokenSource, deadline: Deadline, caller: str = "") -> None:
         """Has the agent give a task up. Raises `TaskUnknown` too, also where the task has ended."""

@@ -60,6 +60,14 @@ class TaskUnknown(AgentFailed):
     default_detail = "The data agent no longer knows what became of the question. Ask it again."
 
 
+class TaskFailed(Exception):
+    """The task has come to its end without an answer, by `fault`: another look would find the same."""
+
+    def __init__(self, fault: UpstreamError) -> None:
+        super().__init__()
+        self.fault = fault
+
+
 class Unreached(AgentUnavailable):
     """The request was never sent, or turned away with a time to come back: nothing was processed."""
 

@@ -19,8 +19,8 @@ from lib.answers.encoding import encode
 from lib.answers.operation import PICK_UP_SECONDS, SEND_AGAIN_SECONDS, Operation
 from lib.answers.operations import FINISH_SECONDS
 from lib.answers.questions import Agent
-from lib.answers.work import Note, Work
-from lib.errors import GatewayError, StateUnavailable
+from lib.answers.work import Work
+from lib.errors import AgentUnknown, GatewayError, OperationExpired, StateUnavailable
 from lib.storage.rows import Conflict
 from lib.traffic.deadline import Deadline
 
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 class ByQueue:
     """Accepts questions, sends messages about them, and runs those that arrive."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # the parts it is made of
+    def __init__(  # noqa: PLR0913  # the parts it is made of
         self,
         operations: "Operations",
         queue: "Queue",
@@ -50,22 +50,17 @@ class ByQueue:
         limiter: "Limiter",
         agents: "Callable[[], Mapping[str, DataAgent]]",
         app_token: "TokenSource",
-        note: Note,
         *,
         seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`app_token` is for agents that are asked as the gateway; a question may take `seconds`.
-
-        `note` is told of each answer, for the conversation it belongs to.
-        """
+        """`app_token` is for agents that are asked as the gateway; a question may take `seconds`."""
         self._operations = operations
         self._queue = queue
         self._questions = questions
         self._limiter = limiter
         self._agents = agents
         self._app_token = app_token
-        self._note = note
         self._seconds = seconds
         self._now = now
 
@@ -89,7 +84,7 @@ class ByQueue:
         try:
             operation = await self._operations.move(operation, "accepted", sent=self._now())
         except Conflict:
-            return await self._operations.read(operation.partition, operation.id) or operation
+            return await self._operations.again(operation)
         await self._send(operation)
         return operation
 
@@ -99,14 +94,17 @@ class ByQueue:
         operation = await self._operations.read(partition, operation_id) if partition else None
         if operation is None or (await self._operations.settle(operation)).state != "accepted":
             return
-        work = await self._operations.work(operation)
+        try:
+            work = await self._operations.work(operation)
+        except OperationExpired:  # nobody can open it any more: time will say so
+            return
         asked = await self._claim(operation)
         if asked is None:
             return
         try:
             await self._run(asked, work)
         finally:
-            await self._limiter.release(work.wanted.payer, operation.id)
+            await self._limiter.release(operation.partition, operation.id)
 
     async def _claim(self, operation: Operation) -> Operation | None:
         """The operation as ours to ask, in one write that also erases the token; None where it is not ours."""
@@ -123,15 +121,16 @@ class ByQueue:
 
     async def _run(self, operation: Operation, work: Work) -> None:
         try:
-            agent = self._agents()[operation.agent]
+            agent = self._agents().get(operation.agent)
+            if agent is None:  # the settings have changed since
+                raise AgentUnknown
             deadline, caller = Deadline.after(self._seconds), work.wanted.caller
             fetch = partial(agent.ask, work.text, self._token(work), deadline, encode, caller)
             given = await self._questions.run(work.wanted, Agent(partial(agent.ready, caller), fetch))
         except GatewayError as fault:
             await self._operations.failed(operation, fault)
         else:
-            await self._operations.done(operation, given)
-            await self._note(work, given)
+            await self._operations.done(operation, work, given)
 
     def _token(self, work: Work) -> "TokenSource":
         if not work.token:

@@ -6,14 +6,24 @@ Nobody's token is kept.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lib.agents.failures import TaskUnknown
+from lib.agents.failures import TaskFailed, TaskUnknown
 from lib.answers.encoding import Encoded, encode
-from lib.answers.operation import Operation
+from lib.answers.operation import Operation, State
 from lib.answers.questions import WILL_PASS, Given
-from lib.answers.work import Note, Work
-from lib.errors import AgentFailed, Forbidden, GatewayError, OperationCancelled
+from lib.answers.work import Work
+from lib.errors import (
+    Forbidden,
+    GatewayError,
+    OperationCancelled,
+    OutcomeUnknown,
+    StateUnavailable,
+    TooManyRequests,
+    Unavailable,
+    UpstreamError,
+)
 from lib.storage.rows import Conflict
 from lib.traffic.deadline import Deadline
 
@@ -30,6 +40,10 @@ LOOK_SECONDS = 15
 FIRST_LEASE_SECONDS, LONGEST_LEASE_SECONDS = 5, 15
 
 
+_PASSES = (*WILL_PASS, TooManyRequests, Unavailable)
+"""What says nothing of the task: the agent, or a token for it, cannot be had for a moment, or not more often."""
+
+
 class ByTask:
     """Begins tasks, looks after them and gives them up."""
 
@@ -38,33 +52,36 @@ class ByTask:
         operations: "Operations",
         questions: "Questions",
         limiter: "Limiter",
-        note: Note,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._operations = operations
         self._questions = questions
         self._limiter = limiter
-        self._note = note
         self._now = now
 
     async def begin(self, operation_id: str, work: Work, agent: "DataAgent", token: "TokenSource") -> Operation:
         """A new operation whose task has begun, or that is done, where the agent has answered at once.
 
-        Raises what asking raises, and then the operation has failed.
+        Raises what asking raises, and then the operation has failed; `OutcomeUnknown` where the agent has the question
+        and nobody could write that down.
         """
-        wanted = work.wanted
         operation = await self._operations.ask(operation_id, work, 2 * BEGIN_SECONDS)
         asked_at, deadline = self._now(), Deadline.after(BEGIN_SECONDS)
         try:
-            outcome = await agent.begin(work.text, token, deadline, TASK_SECONDS, encode, wanted.caller)
+            async with self._questions.purging(work.wanted):
+                outcome = await agent.begin(work.text, token, deadline, TASK_SECONDS, encode, work.wanted.caller)
         except GatewayError as fault:
-            await self._end(operation, wanted.payer, fault)
+            with suppress(Conflict, StateUnavailable):  # the caller is told, and nobody else knows of it
+                await self._operations.end(operation, "failed", fault)
             raise
-        if isinstance(outcome, Encoded):
-            return await self._done(operation, work, outcome, asked_at)
-        wish = FIRST_LEASE_SECONDS if outcome.poll_seconds is None else outcome.poll_seconds
-        return await self._operations.run(operation, work.for_looking(), outcome.id, TASK_SECONDS, wish)
+        try:
+            if isinstance(outcome, Encoded):
+                return await self._done(operation, work, outcome, asked_at)
+            wish = FIRST_LEASE_SECONDS if outcome.poll_seconds is None else outcome.poll_seconds
+            return await self._operations.run(operation, work.for_looking(), outcome.id, TASK_SECONDS, wish)
+        except StateUnavailable as fault:  # which would mean that nothing was asked
+            raise OutcomeUnknown from fault
 
     async def look(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
         """The operation as the agent says it stands, asked by one reader at a time; else as it is kept.
@@ -77,26 +94,11 @@ class ByTask:
         lease = min(LONGEST_LEASE_SECONDS, max(FIRST_LEASE_SECONDS, age / 6))
         try:
             operation = await self._operations.move(operation, operation.state, look_at=self._now() + lease)
+            if operation.state == "cancelling":
+                return await self._give_up(operation, agent, token)
+            return await self._seen(operation, agent, token)
         except Conflict:
-            return await self._operations.read(operation.partition, operation.id) or operation
-        if operation.state == "cancelling":
-            return await self._give_up(operation, agent, token)
-        return await self._seen(operation, agent, token)
-
-    async def _seen(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
-        work = await self._operations.work(operation)
-        deadline, caller = Deadline.after(LOOK_SECONDS), work.wanted.caller
-        try:
-            outcome = await agent.look(operation.task, token, deadline, encode, caller)
-        except TaskUnknown:
-            return await self._operations.end(operation, "expired")
-        except WILL_PASS:
-            return operation
-        except (AgentFailed, Forbidden, OperationCancelled) as fault:
-            return await self._end(operation, work.wanted.payer, fault)
-        if not isinstance(outcome, Encoded):
-            return operation
-        return await self._done(operation, work, outcome, operation.created)
+            return await self._operations.again(operation)
 
     async def cancel(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
         """The operation given up, or about to be where the agent cannot be told at once. Raises `Conflict`."""
@@ -104,27 +106,46 @@ class ByTask:
             operation = await self._operations.move(operation, "cancelling", look_at=self._now() + FIRST_LEASE_SECONDS)
         return await self._give_up(operation, agent, token)
 
+    async def _seen(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
+        work = await self._operations.work(operation)
+        deadline, caller = Deadline.after(LOOK_SECONDS), work.wanted.caller
+        try:
+            async with self._questions.purging(work.wanted):
+                outcome = await agent.look(operation.task, token, deadline, encode, caller)
+        except TaskUnknown:
+            return await self._end(operation, "expired")
+        except TaskFailed as failed:
+            return await self._failed(operation, failed.fault)
+        except _PASSES:
+            return operation
+        except (UpstreamError, Forbidden, OperationCancelled) as fault:
+            return await self._failed(operation, fault)
+        if not isinstance(outcome, Encoded):
+            return operation
+        return await self._done(operation, work, outcome, operation.created)
+
     async def _give_up(self, operation: Operation, agent: "DataAgent", token: "TokenSource") -> Operation:
         work = await self._operations.work(operation)
         try:
             await agent.cancel(operation.task, token, Deadline.after(LOOK_SECONDS), work.wanted.caller)
-        except WILL_PASS:
+        except _PASSES:
             return operation
-        except (AgentFailed, Forbidden):  # there is nothing left to give up, or nobody who may
+        except (UpstreamError, Forbidden):  # there is nothing left to give up, or nobody who may
             pass
-        ended = await self._operations.end(operation, "cancelled")
-        await self._limiter.release(work.wanted.payer, operation.id)
-        return ended
+        return await self._end(operation, "cancelled")
 
     async def _done(self, operation: Operation, work: Work, encoded: Encoded, asked_at: float) -> Operation:
         kept = await self._questions.keep(work.wanted, encoded, asked_at)
-        given = Given(kept, "fetched", 0, work.wanted.fresh_seconds)
-        ended = await self._operations.done(operation, given)
-        await self._limiter.release(work.wanted.payer, operation.id)
-        await self._note(work, given)
+        ended = await self._operations.done(operation, work, Given(kept, "fetched", 0, work.wanted.fresh_seconds))
+        await self._limiter.release(operation.partition, operation.id)
         return ended
 
-    async def _end(self, operation: Operation, payer: str, fault: GatewayError) -> Operation:
+    async def _failed(self, operation: Operation, fault: GatewayError) -> Operation:
         ended = await self._operations.failed(operation, fault)
-        await self._limiter.release(payer, operation.id)
+        await self._limiter.release(operation.partition, operation.id)
+        return ended
+
+    async def _end(self, operation: Operation, state: State) -> Operation:
+        ended = await self._operations.end(operation, state)
+        await self._limiter.release(operation.partition, operation.id)
         return ended

@@ -2,7 +2,7 @@
 
 A conversation is its owner's alone: it lies in their partition under an id of 128 random bits, its turns are sealed
 for that very row, and whoever else names it learns what they would learn of one that never was. It ends a week after
-its last turn, with the twenty-first conversation of its owner, or when they delete it; then it stays ended, for rows
+its last turn, with its owner's twenty-first that has an answer, or when they delete it; then it stays ended, for rows
 are written with `insert` and `update` alone.
 """
 
@@ -81,11 +81,10 @@ class Conversations:
         self._new_id = new_id
 
     async def begin(self, principal: "Principal", agent: str) -> Conversation:
-        """A new conversation, in which nothing was said yet. The person's oldest ones make room for it."""
+        """A new conversation, in which nothing was said yet: nothing makes room for it before something is."""
         partition, key, now = await self._partition(principal), self._new_id(), self._now()
         values = await self._values(partition, key, (), now)
         row = await self._tables.insert(TABLE, partition, key, {"agent": agent, "created": now, **values})
-        await self._make_room(row)
         return Conversation(agent, now, now, (), row)
 
     async def find(self, principal: "Principal", conversation_id: str) -> Conversation:
@@ -105,7 +104,8 @@ class Conversations:
     async def append(self, conversation: Conversation, question: str, answer: str) -> Conversation:
         """The conversation with a question and its answer behind what was said, also by others meanwhile.
 
-        Of one that was deleted meanwhile nothing is kept. Raises `StateUnavailable` where others are always faster.
+        With the first answer the person's oldest conversations make room. Of one that was deleted meanwhile nothing
+        is kept. Raises `StateUnavailable` where others are always faster.
         """
         for _ in range(APPEND_ATTEMPTS):
             turns = _last(conversation.turns, question, answer)
@@ -118,6 +118,8 @@ class Conversations:
                     return replace(conversation, updated=now, turns=turns)
                 conversation = await self._opened(kept)
             else:
+                if not conversation.turns:
+                    await self._make_room(row)
                 return replace(conversation, updated=now, turns=turns, row=row)
         raise StateUnavailable
 
@@ -134,7 +136,7 @@ class Conversations:
     async def _make_room(self, newest: Row) -> None:
         """Deletes those that were continued longest ago, so that with the newest there are at most twenty.
 
-        Once that one is there: of two that are begun at once, the later one to look sees both.
+        Once that one is there: of two that come at once, the later one to look sees both.
         """
         rows = [row for row in await self._rows(newest.partition) if row.key != newest.key]
         for row in rows[: max(0, len(rows) - MOST_CONVERSATIONS + 1)]:

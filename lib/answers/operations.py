@@ -18,9 +18,10 @@ from lib.answers.encoding import pack, unpack
 from lib.answers.failures_kept import to_json
 from lib.answers.operation import FINAL, MOVES, PICK_UP_SECONDS, Operation, State, overdue
 from lib.answers.questions import Given
-from lib.answers.work import Work, read_work
-from lib.errors import GatewayError, OutcomeUnknown, StateUnavailable
+from lib.answers.work import Note, Work, read_work
+from lib.errors import AgentFailed, GatewayError, OperationExpired, OutcomeUnknown, StateUnavailable
 from lib.storage.rows import Conflict, Row
+from lib.storage.sealing import Unsealable
 from lib.traffic.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 TABLE = "operations"
 ANSWER_SECONDS = 3600
 TOMBSTONE_SECONDS = 24 * 3600
+MOST_ANSWER_BYTES = 720 * 1024
+"""Of an answer as it is kept, compressed: a longer one would be more than 1 MiB on its way, in base64."""
 FINISH_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 FINISH_SECONDS = 60
 """What all of that may take: a deadline for the answer leaves so much time for keeping it."""
+TOO_LONG = "The data agent's answer is too long to be kept for you. Ask for less, or wait for it without `Prefer`."
 _ANSWER = "-answer"
 
 
@@ -44,13 +48,16 @@ class Operations:
         self,
         tables: "Tables",
         sealer: "Sealer",
+        note: Note,
         *,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
+        """`note` is told of each answer that belongs to a conversation."""
         self._tables = tables
         self._sealer = sealer
+        self._note = note
         self._now = now
         self._sleep = sleep
         self.new_id = new_id
@@ -70,18 +77,32 @@ class Operations:
         row = await self._tables.read(TABLE, partition, operation_id)
         return None if row is None or "state" not in row.values else _operation(row)
 
+    async def again(self, operation: Operation) -> Operation:
+        """The operation as it stands now, after somebody else was faster; as it was, where it is gone."""
+        return await self.read(operation.partition, operation.id) or operation
+
     async def work(self, operation: Operation) -> Work:
-        """What a runner, or whoever looks, needs. Raises `Unsealable` where that is not what was put there."""
+        """What a runner, or whoever looks, needs. Raises `OperationExpired` where the key to it is gone."""
         sealed = operation.row.values.get("sealed", b"")
-        return read_work(await self._sealer.open(sealed, TABLE, operation.partition, operation.id))
+        try:
+            return read_work(await self._sealer.open(sealed, TABLE, operation.partition, operation.id))
+        except Unsealable as fault:
+            raise OperationExpired from fault
 
     async def run(self, operation: Operation, work: Work, task: str, seconds: float, look_after: float) -> Operation:
-        """The operation as a task of the agent's, which keeps it for so many seconds; `work` is for whoever looks."""
+        """The operation as a task of the agent's, which keeps it for so many seconds; `work` is for whoever looks.
+
+        The agent has the question, so it is tried for half a minute. Raises `StateUnavailable` where all was in vain.
+        """
         now = self._now()
-        sealed = await self._sealer.seal(work.written(), TABLE, operation.partition, operation.id)
-        return await self.move(
-            operation, "running", task=task, sealed=sealed, deadline=now + seconds, look_at=now + look_after
-        )
+
+        async def begin(known: Operation) -> Operation:
+            sealed = await self._sealer.seal(work.written(), TABLE, known.partition, known.id)
+            return await self.move(
+                known, "running", task=task, sealed=sealed, deadline=now + seconds, look_at=now + look_after
+            )
+
+        return await self._persistently(operation, "running", begin)
 
     async def move(self, operation: Operation, state: State, **values: "Value") -> Operation:
         """The operation in its next state, which nobody else has made it before. Raises `Conflict` otherwise."""
@@ -96,9 +117,9 @@ class Operations:
             return operation
         fault = OutcomeUnknown() if state == "failed" else None
         try:
-            return await self._end(operation, state, fault)
+            return await self.end(operation, state, fault)
         except Conflict:
-            return await self.read(operation.partition, operation.id) or operation
+            return await self.again(operation)
 
     async def settle_all(self, deadline: Deadline) -> int:
         """Settles the operations that nobody has come back for, for as long as it may; returns how many.
@@ -116,42 +137,55 @@ class Operations:
                     return settled
         return settled
 
-    async def done(self, operation: Operation, given: Given) -> Operation:
+    async def done(self, operation: Operation, work: Work, given: Given) -> Operation:
         """The operation with its answer, or as somebody else has ended it before.
 
-        The answer is in hand, so it is tried for half a minute. Raises `StateUnavailable` where all was in vain.
+        It is noted before it can be seen here: who sees it may go on with the conversation at once. The answer is in
+        hand, so it is tried for half a minute. Raises `StateUnavailable` where all was in vain.
         """
-        name = operation.id + _ANSWER
-        values: dict[str, Value] = {
-            "asked_ms": int(given.kept.asked_at * 1000),
-            "stale": given.stale,
-            "sealed": await self._sealer.seal(pack(given.json), TABLE, operation.partition, name),
-            "expires": int(self._now()) + ANSWER_SECONDS,
-        }
+        packed, name = await asyncio.to_thread(pack, given.json), operation.id + _ANSWER
+        if len(packed) > MOST_ANSWER_BYTES:
+            return await self.failed(operation, AgentFailed(TOO_LONG))
+        if work.conversation and await self._awaits_answer(operation):
+            await self._note(work, given)
 
         async def finish(known: Operation) -> Operation:
+            values: dict[str, Value] = {
+                "asked_ms": int(given.kept.asked_at * 1000),
+                "stale": given.stale,
+                "sealed": await self._sealer.seal(packed, TABLE, known.partition, name),
+                "expires": int(self._now()) + ANSWER_SECONDS,
+            }
             with suppress(Conflict):  # our own row, where the reply to it was lost
                 await self._tables.insert(TABLE, known.partition, name, values)
-            return await self._end(known, "done")
+            return await self.end(known, "done")
 
-        return await self._finished(operation, finish)
+        return await self._persistently(operation, "done", finish)
 
     async def failed(self, operation: Operation, fault: GatewayError) -> Operation:
         """The operation with its failure, likewise."""
-        return await self._finished(operation, lambda known: self._end(known, "failed", fault))
+        return await self._persistently(operation, "failed", lambda known: self.end(known, "failed", fault))
 
-    async def end(self, operation: Operation, state: State) -> Operation:
-        """The operation in a final state without an answer. Raises `Conflict`."""
-        return await self._end(operation, state)
+    async def end(self, operation: Operation, state: State, fault: GatewayError | None = None) -> Operation:
+        """The operation in a final state, which nobody else has made it before. Raises `Conflict` otherwise."""
+        values: dict[str, Value] = {"sealed": b"", "expires": int(self._now()) + TOMBSTONE_SECONDS}
+        if fault:
+            values["failure"] = json.dumps(to_json(fault))
+        return await self.move(operation, state, **values)
 
     async def answer(self, operation: Operation) -> Given | None:
-        """The answer of one that is done; None where an hour has passed since. Raises `StateUnavailable`."""
+        """The answer of one that is done; None where an hour has passed since, or the key to it is gone.
+
+        Raises `StateUnavailable`.
+        """
         row = await self._tables.read(TABLE, operation.partition, operation.id + _ANSWER)
         if row is None or row.values["expires"] < self._now():
             return None
-        sealed = row.values["sealed"]
-        packed = await self._sealer.open(sealed, TABLE, operation.partition, operation.id + _ANSWER)
-        kept = Kept(unpack(packed), row.values["asked_ms"] / 1000)
+        try:
+            packed = await self._sealer.open(row.values["sealed"], TABLE, row.partition, row.key)
+        except Unsealable:
+            return None
+        kept = Kept(await asyncio.to_thread(unpack, packed), row.values["asked_ms"] / 1000)
         stale = bool(row.values.get("stale"))
         age = int(self._now() - kept.asked_at) if stale else 0
         return Given(kept, "kept" if stale else "fetched", age, -age)
@@ -168,26 +202,36 @@ class Operations:
         }
         return _operation(await self._tables.insert(TABLE, work.wanted.payer, operation_id, values))
 
-    async def _end(self, operation: Operation, state: State, fault: GatewayError | None = None) -> Operation:
-        values: dict[str, Value] = {"sealed": b"", "expires": int(self._now()) + TOMBSTONE_SECONDS}
-        if fault:
-            values["failure"] = json.dumps(to_json(fault))
-        return await self.move(operation, state, **values)
+    async def _awaits_answer(self, operation: Operation) -> bool:
+        """Whether nobody has ended the operation meanwhile, as far as can be seen."""
+        try:
+            return "done" in MOVES[(await self.again(operation)).state]
+        except StateUnavailable:
+            return True
 
-    async def _finished(self, operation: Operation, finish: Callable[[Operation], Awaitable[Operation]]) -> Operation:
-        for pause in (*FINISH_PAUSES, None):
+    async def _persistently(
+        self, operation: Operation, state: State, move: Callable[[Operation], Awaitable[Operation]]
+    ) -> Operation:
+        """What `move` makes of the operation, on its way to `state`, however often storage has to be asked."""
+        for pause in FINISH_PAUSES:
+            with suppress(StateUnavailable):
+                return await self._moved(operation, state, move)
+            await self._sleep(pause)
+        return await self._moved(operation, state, move)
+
+    async def _moved(
+        self, operation: Operation, state: State, move: Callable[[Operation], Awaitable[Operation]]
+    ) -> Operation:
+        """The same, past everybody who has only looked; as it stands, once there is no way to `state` any more."""
+        while state in MOVES[operation.state]:
             try:
-                return await finish(operation)
+                return await move(operation)
             except Conflict:
                 now = await self.read(operation.partition, operation.id)
-                if now is None or now.is_final:
-                    return now or operation
-                operation = now  # somebody has only looked
-            except StateUnavailable:
-                if pause is None:
-                    raise
-                await self._sleep(pause)
-        raise StateUnavailable
+                if now is None:
+                    break
+                operation = now
+        return operation
 
 
 def _operation(row: Row) -> Operation:

@@ -7,8 +7,8 @@ its age, once it is certain that they may still have it.
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -186,6 +186,15 @@ class Questions:
         await agent.ready()
         await self._fetched(wanted, found, agent)
 
+    @asynccontextmanager
+    async def purging(self, wanted: "Wanted") -> AsyncIterator[None]:
+        """Drops what is kept of the agent for its owner, where it turns out that they have lost it."""
+        try:
+            yield
+        except _ACCESS_LOST:
+            await self.forget(wanted.key.partition, wanted.key.agent)
+            raise
+
     async def forget(self, partition: str, agent: str | None = None) -> None:
         """Drops what is kept of one owner: of that agent, or all."""
         self._cache.forget(partition, agent)
@@ -244,11 +253,8 @@ class Questions:
 
     async def _fetched(self, wanted: "Wanted", found: Found | None, agent: Agent) -> Kept:
         asked_at = self._now()
-        try:
+        async with self.purging(wanted):
             encoded = await agent.fetch()
-        except _ACCESS_LOST:
-            await self.forget(wanted.key.partition, wanted.key.agent)
-            raise
         return await self.keep(wanted, encoded, asked_at, found)
 
     async def stale(self, wanted: "Wanted", fault: GatewayError) -> Given:

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from lib.answers.cache import AnswerKey
 from lib.answers.wanted import Wanted
@@ -40,8 +40,12 @@ type Note = Callable[[Work, "Given"], Awaitable[None]]
 
 
 def read_work(data: bytes) -> Work:
-    """The work that was written."""
-    value = json.loads(data)
-    wanted = value["wanted"]
-    known = Wanted(**{**wanted, "key": AnswerKey(**wanted["key"]), "owner": tuple(wanted["owner"])})
-    return Work(known, value["text"], value["token"], value["conversation"], value["question"])
+    """The work that was written. What a later release has written beside it is passed over, as rows' readers do."""
+    value = _known(Work, json.loads(data))
+    wanted = _known(Wanted, value["wanted"])
+    key, owner = AnswerKey(**_known(AnswerKey, wanted["key"])), tuple(wanted["owner"])
+    return Work(**{**value, "wanted": Wanted(**{**wanted, "key": key, "owner": owner})})
+
+
+def _known(kind: type[Any], value: dict[str, Any]) -> dict[str, Any]:
+    return {each.name: value[each.name] for each in fields(kind) if each.name in value}

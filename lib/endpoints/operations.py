@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from lib.answers.operation import Operation
-from lib.errors import GatewayError, Unavailable
+from lib.errors import GatewayError, NotFound, Unavailable
 from lib.gateway import Gateway
 from lib.identity.principal import Principal
 from lib.replies import CSV, answer_body, answer_reply, operation_reply, operation_status
@@ -65,11 +65,11 @@ async def events(gateway: Gateway, request: Request) -> Response:
         if not operation.is_final:
             return _event(operation.state, "progress", operation_status(operation))
         given = await _answer(gateway, principal, operation)
+    except NotFound:
+        raise
     except Unavailable:  # any other status than 200 would end the source for good
         return _stream(f"retry: {AWAY_MS}\n\n".encode())
     except GatewayError as fault:
-        if fault.status in {401, 404}:
-            raise
         return _problem_event(fault, request, gateway)
     return _event(END, "answer", answer_body(given, _around(operation)))
 

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lib.agent_settings import AgentSettings
 from lib.agents.failures import NOT_PROCESSED
 from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text, refused
 from lib.answers.cache import Kept
@@ -16,9 +16,8 @@ from lib.answers.idempotency import read_key
 from lib.answers.operation import Operation
 from lib.answers.questions import Given
 from lib.asking import Inquiry
-from lib.errors import InvalidRequest
+from lib.errors import GatewayError, InvalidRequest, StateUnavailable
 from lib.gateway import Gateway
-from lib.identity.principal import Principal
 from lib.replies import CSV, answer_reply, operation_reply
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
@@ -78,7 +77,8 @@ async def ask(gateway: Gateway, request: Request) -> Response:
     principal = await gateway.authenticate(request)
     question, conversation_id = parse(request)
     agent = gateway.agents.choose(question.agent, principal.kind)
-    asking = _Asking(gateway, principal, agent, question, conversation_id, deadline, preferred, wants_anew(request))
+    inquiry = Inquiry(principal, agent, question, wants_anew(request))
+    asking = _Asking(gateway, inquiry, conversation_id, deadline, preferred)
     outcome = await (asking.once(key, request.body) if key else asking.outcome())
     of = await asking.waited(outcome.of)
     if isinstance(of, Operation) and not of.is_final:
@@ -94,16 +94,13 @@ async def ask(gateway: Gateway, request: Request) -> Response:
 
 @dataclass(frozen=True)
 class _Asking:
-    """One request on its way."""
+    """One request on its way: what is asked, in which conversation, and how long the caller waits."""
 
     gateway: Gateway
-    principal: Principal
-    agent: AgentSettings
-    question: Question
+    inquiry: Inquiry
     conversation_id: str
     deadline: Deadline
     preferred: Preference | None
-    anew: bool
 
     @property
     def applied(self) -> tuple[tuple[str, str], ...]:
@@ -112,52 +109,67 @@ class _Asking:
 
     async def outcome(self) -> Outcome:
         """The answer, or the operation that will have it."""
-        inquiry = await self._inquiry()
-        if self.preferred is None and not await self.gateway.is_run_as_task(self.agent):
-            return Outcome(await self.gateway.ask(inquiry, self.deadline), inquiry.conversation)
-        return Outcome(await self.gateway.begin(inquiry), inquiry.conversation)
+        inquiry = await self._in_conversation()
+        try:
+            if self.preferred is None and not await self.gateway.is_run_as_task(inquiry.agent):
+                of: Given | Operation = await self.gateway.ask(inquiry, self.deadline)
+            else:
+                of = await self.gateway.begin(inquiry)
+        except GatewayError:
+            if self.conversation_id == NEW_CONVERSATION:
+                with suppress(StateUnavailable):
+                    await self.gateway.conversations.delete(inquiry.principal, inquiry.conversation)
+            raise
+        return Outcome(of, inquiry.conversation)
 
     async def waited(self, of: Given | Operation) -> Given | Operation:
-        """The operation after as much of a wait as is preferred, or as the deadline leaves."""
+        """The operation after as much of a wait as is preferred, or as the deadline leaves.
+
+        Where it cannot be looked after any more it is told as it was: who comes for it then learns why.
+        """
         if isinstance(of, Given):
             return of
         seconds = self.deadline.remaining() if self.preferred is None else self.preferred.wait
-        return await self.gateway.wait(self.principal, of, seconds, lambda operation: operation.is_final)
+        try:
+            return await self.gateway.wait(self.inquiry.principal, of, seconds, lambda operation: operation.is_final)
+        except GatewayError:
+            return of
 
     async def once(self, key: str, body: bytes) -> Outcome:
         """The outcome under an idempotency key: what came of the first request with it, however often it comes."""
-        partition = await self.gateway.row_keys.partition(self.principal.tenant_id, self.principal.object_id)
-        content = hashlib.sha256(body + repr((self.agent.name, sorted(self.principal.acrs))).encode()).hexdigest()
+        principal, agent = self.inquiry.principal, self.inquiry.agent
+        partition = await self.gateway.row_keys.partition(principal.tenant_id, principal.object_id)
+        content = hashlib.sha256(body + repr((agent.name, sorted(principal.acrs))).encode()).hexdigest()
 
         async def work() -> bytes:
             return _written(await self.outcome())
 
         seconds = self.deadline.remaining()
-        kept, is_replay = await self.gateway.idempotency.once(partition, key, content, seconds, work, NOT_PROCESSED)
-        return await self._read(json.loads(kept), is_replay=is_replay)
+        kept, _ = await self.gateway.idempotency.once(partition, key, content, seconds, work, NOT_PROCESSED)
+        return await self._read(json.loads(kept), self.gateway.limiter.fields(partition))
 
-    async def _inquiry(self) -> Inquiry:
+    async def _in_conversation(self) -> Inquiry:
+        """The inquiry with what was said before in its conversation, if it has one."""
+        inquiry, conversations = self.inquiry, self.gateway.conversations
         if not self.conversation_id:
-            return Inquiry(self.principal, self.agent, self.question, self.anew)
-        conversations = self.gateway.conversations
+            return inquiry
         if self.conversation_id == NEW_CONVERSATION:
-            conversation = await conversations.begin(self.principal, self.agent.name)
+            conversation = await conversations.begin(inquiry.principal, inquiry.agent.name)
         else:
-            conversation = await conversations.find(self.principal, self.conversation_id)
-        if conversation.agent != self.agent.name:
+            conversation = await conversations.find(inquiry.principal, self.conversation_id)
+        if conversation.agent != inquiry.agent.name:
             raise refused("conversation_id", "is of a conversation with another agent")
-        question = Question(self.question.text, self.question.agent, conversation.turns)
-        return Inquiry(self.principal, self.agent, question, self.anew, conversation.id)
+        question = replace(inquiry.question, history=conversation.turns)
+        return replace(inquiry, question=question, conversation=conversation.id)
 
-    async def _read(self, kept: dict[str, Any], *, is_replay: bool) -> Outcome:
+    async def _read(self, kept: dict[str, Any], limits: tuple[tuple[str, str], ...]) -> Outcome:
         if "operation" in kept:
-            return Outcome(await self.gateway.operation(self.principal, kept["operation"]), kept["conversation"])
-        how = "kept" if is_replay else kept["how"]
+            return Outcome(
+                await self.gateway.operation(self.inquiry.principal, kept["operation"]), kept["conversation"]
+            )
         age = max(0, int(self.gateway.tables.clock.now() - kept["asked_at"]))
         answer = Kept(kept["answer"].encode(), kept["asked_at"])
-        return Outcome(
-            Given(answer, how, age, kept["fresh_for"], tuple(map(tuple, kept["limits"]))), kept["conversation"]
-        )
+        return Outcome(Given(answer, kept["how"], age, kept["fresh_for"], limits), kept["conversation"])
 
 
 def parse(request: Request) -> tuple[Question, str]:
@@ -201,7 +213,6 @@ def _written(outcome: Outcome) -> bytes:
             "asked_at": of.kept.asked_at,
             "how": of.how,
             "fresh_for": of.fresh_for,
-            "limits": of.limits,
         }
     return json.dumps({**value, "conversation": outcome.conversation}, separators=(",", ":")).encode()
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 MAX_LENGTH = 1024
 
-_WAIT = re.compile(r'wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")')
+_PART = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+")++')  # commas in a quoted value separate nothing
+_WAIT = re.compile(r'wait\s*=\s*(?:([0-9]+)|"([0-9]+)")')
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def preference(header: str, *, longest: int) -> Preference | None:
     says how long until then.
     """
     stated: dict[str, str] = {}
-    for part in header[:MAX_LENGTH].split(","):
+    for part in _PART.findall(header[:MAX_LENGTH]):
         text = part.partition(";")[0].strip().lower()
         stated.setdefault(text.partition("=")[0].strip(), text)
     wait = _WAIT.fullmatch(stated.get("wait", ""))

@@ -16,6 +16,7 @@ from lib.answers.conversations import (
     KEPT_SECONDS,
     MOST_CONVERSATIONS,
     TABLE,
+    Conversation,
     Conversations,
     Overview,
 )
@@ -64,6 +65,11 @@ def person() -> Principal:
 def turns(*contents: str) -> tuple[Turn, ...]:
     """What was said, by turns."""
     return tuple(Turn(role, content) for role, content in zip(itertools.cycle(("user", "assistant")), contents))
+
+
+async def answered(conversations: Conversations, principal: Principal) -> Conversation:
+    """A new conversation with a question and its answer."""
+    return await conversations.append(await conversations.begin(principal, "sales"), "total sales", "1200")
 
 
 async def ids(conversations: Conversations, principal: Principal) -> list[str]:
@@ -254,16 +260,18 @@ async def test_a_list_fetches_no_contents(
 async def test_one_conversation_too_many_ends_the_one_that_was_continued_longest_ago(
     conversations: Conversations, alice: Principal, bob: Principal, clock: Clock
 ) -> None:
-    """A person has twenty at most; others' do not count, and one that goes on stays."""
+    """A person has twenty at most; others' do not count, one that goes on stays, and one without answer ends none."""
     his = await conversations.begin(bob, "sales")
     begun = []
     for _ in range(MOST_CONVERSATIONS):
         clock.advance(1)
-        begun.append(await conversations.begin(alice, "sales"))
+        begun.append(await answered(conversations, alice))
     clock.advance(1)
     await conversations.append(begun[0], "total sales", "1200")
     clock.advance(1)
     newest = await conversations.begin(alice, "sales")
+    await conversations.find(alice, begun[1].id)
+    await conversations.append(newest, "total sales", "1200")
     await refusal(conversations, alice, begun[1].id)
     expected = [newest.id, begun[0].id, *(one.id for one in reversed(begun[2:]))]
     assert await ids(conversations, alice) == expected
@@ -274,9 +282,9 @@ async def test_conversations_begun_at_once_are_no_more_than_twenty_either(
     conversations: Conversations, alice: Principal
 ) -> None:
     """Whichever of them come last."""
-    await asyncio.gather(*(conversations.begin(alice, "sales") for _ in range(MOST_CONVERSATIONS + 5)))
+    await asyncio.gather(*(answered(conversations, alice) for _ in range(MOST_CONVERSATIONS + 5)))
     assert len(await ids(conversations, alice)) <= MOST_CONVERSATIONS
-    newest = await conversations.begin(alice, "sales")
+    newest = await answered(conversations, alice)
     await conversations.find(alice, newest.id)
     assert len(await ids(conversations, alice)) <= MOST_CONVERSATIONS
 
