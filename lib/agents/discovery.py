@@ -55,6 +55,7 @@ class Discoveries:
         self._known: Discovery | None = None
         self._known_until = -math.inf
         self._pinned: mcp.Tool | None = None
+        self._disproved: mcp.Tool | None = None
         self._discovering = asyncio.Lock()
         self._failed_at = -math.inf
         self._opens_sessions = False
@@ -65,12 +66,16 @@ class Discoveries:
         return self._known if self._known and self._now() < self._known_until else None
 
     def adopt(self, found: Discovery, seconds: float) -> None:
-        """Takes what another instance has found, for as long as it is good; what is known here already goes first."""
-        if not self.known and seconds > 0:
+        """Takes what another instance has found, for as long as it is good; what is known here already goes first.
+
+        What has turned out here to be no longer so is not taken: others may tell of it for a while.
+        """
+        if not self.known and seconds > 0 and not _same(found.tool, self._disproved):
             self._keep(found, seconds)
 
     def forget(self, found: Discovery) -> None:
         """Drops what has turned out to be no longer so, unless something newer is known."""
+        self._disproved = found.tool
         if self._known is found:
             self._known = None
 
@@ -102,6 +107,8 @@ class Discoveries:
         tool = await self._step(partial(mcp.list_tools, session), mcp.tool_from, bearer, deadline)
         found = Discovery(session, tool)
         self._opens_sessions = session.id is not None
+        if _same(tool, self._disproved):  # it is so again
+            self._disproved = None
         if session.id is None:
             self._keep(found, self._ttl)
         self._pin(found)
@@ -127,3 +134,8 @@ class Discoveries:
             attempts=ATTEMPTS,
             deadline=deadline,
         )
+
+
+def _same(tool: mcp.Tool, other: mcp.Tool | None) -> bool:
+    """Whether two tools are called in the same way; what others tell of one has no description."""
+    return other is not None and (tool.name, tool.schema_hash) == (other.name, other.schema_hash)
