@@ -14,13 +14,12 @@ QUESTION = "What are the total sales by month?"
 
 
 class Instance:
-    """A gateway of its own, and a client of it with so many connections. Its log is the file `log`."""
+    """A gateway of its own, and a client of it. Its log is the file `log`."""
 
-    def __init__(self, host: Host, log: Path, connections: int = 100) -> None:
+    def __init__(self, host: Host, log: Path) -> None:
         self.host = host
         self.log = log
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self.http = httpx.Client(base_url=host.url, trust_env=False, timeout=60, limits=limits)
+        self.http = httpx.Client(base_url=host.url, trust_env=False, timeout=60, limits=httpx.Limits())
 
     def ask(
         self, token: str, question: str = QUESTION, *, headers: Mapping[str, str] | None = None, **fields: str
