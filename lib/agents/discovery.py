@@ -55,6 +55,7 @@ class Discoveries:
         self._known: Discovery | None = None
         self._known_until = -math.inf
         self._pinned: mcp.Tool | None = None
+        self._disproved: mcp.Tool | None = None
         self._discovering = asyncio.Lock()
         self._failed_at = -math.inf
         self._opens_sessions = False
@@ -72,13 +73,15 @@ class Discoveries:
     def adopt(self, found: Discovery, seconds: float) -> None:
         """Takes what another instance has found, for as long as it is good; what is known here already goes first.
 
-        One that would be good for longer than any was told by a clock that is wrong, and is not taken.
+        One that would be good for longer than any was told by a clock that is wrong, and is not taken; nor is what has
+        turned out here to be no longer so: others may tell of it for a while.
         """
-        if not self.known and 0 < seconds <= self._ttl:
+        if not self.known and 0 < seconds <= self._ttl and not _same(found.tool, self._disproved):
             self._keep(found, seconds)
 
     def forget(self, found: Discovery) -> None:
         """Drops what has turned out to be no longer so, unless something newer is known."""
+        self._disproved = found.tool
         if self._known is found:
             self._known = None
 
@@ -117,6 +120,8 @@ class Discoveries:
         tool = await self._step(partial(mcp.list_tools, session), mcp.tool_from, bearer, deadline)
         found = Discovery(session, tool)
         self._opens_sessions = session.id is not None
+        if _same(tool, self._disproved):  # it is so again
+            self._disproved = None
         if session.id is None:
             self._keep(found, self._ttl)
         self._pin(found)
@@ -142,3 +147,8 @@ class Discoveries:
             attempts=ATTEMPTS,
             deadline=deadline,
         )
+
+
+def _same(tool: mcp.Tool, other: mcp.Tool | None) -> bool:
+    """Whether two tools are called in the same way; what others tell of one has no description."""
+    return other is not None and (tool.name, tool.schema_hash) == (other.name, other.schema_hash)

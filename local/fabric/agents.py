@@ -1,8 +1,9 @@
 """What the emulated Fabric holds: its data agents, and what tests want to know and plan."""
 
+import hashlib
 import re
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,14 +60,30 @@ class Fabric:
         self.sales = sales or Sales()
         self.faults = Faults()
         """What the next requests of a JSON-RPC method meet."""
+        self.faults_at: defaultdict[str, Faults] = defaultdict(Faults)
+        """The same for one agent alone, by its object id, and behind those for all."""
         self.asked: list[tuple[str, str]] = []
         """Object id and tool of every question that reached an agent; never its text."""
+        self._times_asked: Counter[bytes] = Counter()
         self.tasks = Tasks(now)
         """The questions that agents think over in the background."""
         self.task_failures: deque[str] = deque()
         """What the next tasks fail with, one each: the message of a JSON-RPC error."""
 
+    def take_in(self, object_id: str, tool: str, question: str) -> None:
+        """Remembers a question that has reached an agent: who asked which tool, and a hash of the text."""
+        self.asked.append((object_id, tool))
+        self._times_asked[_hash(question)] += 1
+
+    def times_asked(self, question: str) -> int:
+        """How often a question has reached an agent, whoever asked it."""
+        return self._times_asked[_hash(question)]
+
     @property
     def calls(self) -> Counter[str]:
         """Requests at the front door by JSON-RPC method; `""` counts those that name none."""
         return self.faults.calls
+
+
+def _hash(question: str) -> bytes:
+    return hashlib.sha256(question.encode()).digest()

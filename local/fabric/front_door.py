@@ -85,7 +85,9 @@ class FrontDoor:
             return usual
 
         request.scope["usual"] = usual
-        return await self.fabric.faults.guard(_rpc_method(body), no_fault)(request)
+        method, agent_id = _rpc_method(body), request.path_params["agent"].lower()
+        at_the_agent = self.fabric.faults_at[agent_id].guard(method, no_fault)
+        return await self.fabric.faults.guard(method, at_the_agent)(request)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)

@@ -44,7 +44,7 @@ def build(fabric: Fabric, think: Callable[[], Awaitable[object]]) -> Server[Any]
         question = (params.arguments or {}).get("userQuestion")
         if not isinstance(question, str):
             raise MCPError(INVALID_PARAMS, "The argument userQuestion must be a string")
-        fabric.asked.append((visit.object_id, params.name))
+        fabric.take_in(visit.object_id, params.name, question)
 
         async def answer() -> CallToolResult:
             await think()

@@ -5,10 +5,11 @@ import re
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,38 +20,18 @@ from local.fabric import Agent, faults
 from local.faults import drop
 from local.people import GATEWAY_CLIENT_ID, GATEWAY_OBJECT_ID, SCRIPT_CLIENT_ID
 from local.serving import Server
-from local.stack import Host, Stack, free_port
+from local.stack import Stack
 from tests.integration.browser import Browser
+from tests.integration.callers import page_headers
+from tests.integration.instances import QUESTION, Instance, bearer, instance_of
 from tests.integration.people import newcomers
 from tests.lib.storage.front import Front
 
-QUESTION = "What are the total sales by month?"
 SMALL = {"LIMIT_PER_MINUTE": "1", "LIMIT_BURST": "3", "LIMIT_PER_DAY": "5", "ANSWER_CACHE_SECONDS": "0"}
 ROOMY = {"LIMIT_BURST": "100", "LIMIT_PER_DAY": "1000", "LIMIT_IN_FLIGHT": "10"}
 
-type Start = Callable[..., "Instance"]
+type Start = Callable[..., Instance]
 type NewPerson = Callable[[], str]
-
-
-class Instance:
-    """A gateway of its own, and a client of it."""
-
-    def __init__(self, host: Host) -> None:
-        self._url = f"{host.url}/api/query"
-        self._http = httpx.Client(trust_env=False, timeout=30)
-
-    def ask(
-        self, token: str, question: str = QUESTION, *, headers: Mapping[str, str] | None = None, **fields: str
-    ) -> httpx.Response:
-        """One question of whoever the token speaks for; nobody, if it is empty."""
-        sent = {"Origin": "https://app.contoso.example", **(headers or {})}
-        if token:
-            sent["Authorization"] = f"Bearer {token}"
-        return self._http.post(self._url, json={"question": question, **fields}, headers=sent)
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
 
 
 @pytest.fixture
@@ -58,16 +39,10 @@ def start(stack: Stack, tmp_path: Path) -> Iterator[Start]:
     """Starts one more instance, with these settings over small limits."""
     with ExitStack() as running:
 
-        def instance(**settings: str) -> Instance:
-            log = running.enter_context((tmp_path / uuid.uuid4().hex).open("wb"))
-            origins = {"ALLOWED_ORIGINS": "https://app.contoso.example"}
-            host = Host(free_port(), stack.environment | SMALL | origins | settings, log)
-            running.callback(host.stop)
-            started = Instance(host)
-            running.callback(started.close)
-            return started
+        def started(**settings: str) -> Instance:
+            return running.enter_context(instance_of(stack, tmp_path / uuid.uuid4().hex, SMALL | settings))
 
-        yield instance
+        yield started
 
 
 @pytest.fixture
@@ -150,32 +125,54 @@ def test_no_more_than_two_are_under_way_at_once(start: Start, new_token: NewPers
 def test_storage_calls_are_counted(start: Start, new_token: NewPerson, storage: tuple[Front, str]) -> None:
     """One read and two writes for the limits, two when the row is known; none for a refusal, none for a kept answer.
 
-    An answer that is kept for other instances costs a look for one and a write.
+    An answer that is kept for other instances costs a look for one and a write; there it is read once.
     """
     front, connection_string = storage
-    instance = start(STATE_STORAGE=connection_string, ANSWER_CACHE_SECONDS="300")
-    assert instance.ask(new_token()).status_code == 200  # the rows of the tenant and of everybody are read once
-
-    def cost(token: str, question: str, status: int) -> list[str]:
-        front.methods.clear()
-        reply = instance.ask(token, question)
-        assert reply.status_code == status, reply.text
-        return list(front.methods)
-
+    kept = {"STATE_STORAGE": connection_string, "ANSWER_CACHE_SECONDS": "300"}
+    here, there = start(**kept), start(**kept)
+    for each in (here, there):
+        assert each.ask(new_token()).status_code == 200  # the rows of the tenant and of everybody are read once
     carol = new_token()
-    assert cost(carol, QUESTION, 200) == ["GET", "GET", "POST", "PATCH", "POST"]
-    assert cost(carol, f"{QUESTION} 2", 200) == ["GET", "PATCH", "PATCH", "POST"]
-    assert cost(carol, QUESTION, 200) == []
-    assert instance.ask(carol, QUESTION).json()["cached"]["hit"] is True
-    assert cost(carol, f"{QUESTION} 3", 200) == ["GET", "PATCH", "PATCH", "POST"]
-    assert cost(carol, f"{QUESTION} 4", 429) == ["GET"]
-    assert cost(carol, f"{QUESTION} 4", 429) == ["GET"]
+    assert cost(front, here, carol, QUESTION) == "read read write write write"
+    assert cost(front, here, carol, f"{QUESTION} 2") == "read write write write"
+    assert cost(front, here, carol, QUESTION) == ""
+    assert here.ask(carol, QUESTION).json()["cached"]["hit"] is True
+    assert cost(front, there, carol, QUESTION) == "read read"
+    assert there.ask(carol, QUESTION).json()["cached"]["hit"] is True
+    for _ in range(20):
+        assert cost(front, there, carol, QUESTION) == ""
+    assert cost(front, here, carol, f"{QUESTION} 3") == "read write write write"
+    assert cost(front, here, carol, f"{QUESTION} 4", status=429) == "read"
+    assert cost(front, here, carol, f"{QUESTION} 4", status=429) == "read"
+
+
+def test_storage_calls_of_who_keeps_nothing_and_of_sessions(
+    start: Start, new_token: NewPerson, storage: tuple[Front, str], browser: Browser
+) -> None:
+    """Without kept answers only the limits cost; a session is read with each request, and nothing else for it."""
+    front, connection_string = storage
     keeps_none = start(STATE_STORAGE=connection_string)
     dave = new_token()
     assert keeps_none.ask(dave).status_code == 200
+    assert [cost(front, keeps_none, dave, f"{QUESTION} {number}") for number in range(2)] == ["write write"] * 2
+    assert cost(front, keeps_none, dave, QUESTION, status=429) == ""
+    keeps = start(STATE_STORAGE=connection_string, ANSWER_CACHE_SECONDS="300")
+    assert browser.call("POST", "/api/login", headers=bearer(new_token())).status_code == 201
+    page = page_headers(browser)
+    assert keeps.ask("", headers=page).status_code == 200
+    assert cost(front, keeps, "", QUESTION, headers=page) == "read"
+    assert cost(front, keeps, "", f"{QUESTION} 2", headers=page) == "read read write write write"
+
+
+def cost(front: Front, at: Instance, token: str, question: str, *, status: int = 200, **options: Any) -> str:
+    """What a question costs of storage: at most six calls for one of somebody unknown there, four of somebody known.
+
+    An answer is inserted, or written over one that has the same place: both are one write.
+    """
     front.methods.clear()
-    assert [keeps_none.ask(dave, f"{QUESTION} {number}").status_code for number in range(3)] == [200, 200, 429]
-    assert front.methods == ["PATCH"] * 4
+    reply = at.ask(token, question, **options)
+    assert reply.status_code == status, reply.text
+    return " ".join("read" if method == "GET" else "write" for method in front.methods)
 
 
 def test_while_storage_is_away_a_share_serves_and_nobody_has_to_restart_anything(

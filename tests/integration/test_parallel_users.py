@@ -1,11 +1,10 @@
 """Fifty people at once through one process: each question goes out with its own token, whatever Entra does."""
 
 import random
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import httpx
 import pytest
@@ -13,14 +12,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.entra import Refused, tokens
-from local.entra.grants import access_token, token
-from local.entra.tenant import GATEWAY_SCOPE, Access
-from local.people import GATEWAY_CLIENT_ID, PEOPLE, SCRIPT_CLIENT_ID, Person
-from local.sales import MONTHS, Order, Sales
+from local.entra import Refused
+from local.entra.grants import token
+from local.people import Person
 from local.stack import FABRIC_AUDIENCE, Stack
 from tests.integration.browser import Browser
-from tests.integration.people import newcomers
+from tests.integration.callers import Caller, by_redirect, by_session_of_a_token, by_token, check_own
+from tests.integration.people import people_of_regions
 
 COUNT = 50
 QUESTIONS = ("What are the total sales by month?", "total sales by product", "total units by month")
@@ -36,20 +34,6 @@ NO_CONSENT.headers.update(LATER)
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Somebody with one way to be known: the headers they send, and what Entra calls their sign-in."""
-
-    person: Person
-    sid: str
-    headers: Mapping[str, str]
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """Person and sign-in, as their Fabric tokens have to name them."""
-        return self.person.object_id, self.sid
-
-
-@dataclass(frozen=True)
 class Asked:
     """One question, and what came back."""
 
@@ -60,18 +44,9 @@ class Asked:
 
 @pytest.fixture
 def people(stack: Stack) -> Iterator[list[Person]]:
-    """Fifty people, each with a region and with figures that nobody else has."""
-    sales = stack.fabric.sales
-    with newcomers(stack, COUNT) as made:
-        own = [replace(person, region=f"Region {number}") for number, person in enumerate(made, 1)]
-        PEOPLE.update({person.key: person for person in own})
-        stack.fabric.sales = Sales(
-            Order(month, f"Region {number}", "Desk", 100 * number + place, 10_000 * number + place)
-            for number in range(1, COUNT + 1)
-            for place, month in enumerate(MONTHS)
-        )
-        yield own
-    stack.fabric.sales = sales
+    """Fifty people, each with figures that nobody else has."""
+    with people_of_regions(stack, COUNT) as made:
+        yield made
 
 
 @pytest.fixture
@@ -115,7 +90,7 @@ def test_each_question_goes_out_with_its_own_token(
     """One hundred and fifty questions at once; of each person, one exchange."""
     exchanges = stack.entra.calls["token"]
     for asked in ask_all(client, stack, callers):
-        check_own(stack, asked)
+        check_own(stack, asked.caller.person, asked.question, asked.reply)
     assert upstream == {caller.identity: len(QUESTIONS) for caller in callers}
     assert stack.entra.calls["token"] - exchanges == COUNT
 
@@ -137,14 +112,14 @@ def test_while_entra_fails_nobody_gets_anothers_token_answer_or_failure(
     assert sum(map(len, told.values())) == len(everything)
     assert all(told.values())
     for asked in told[200]:
-        check_own(stack, asked)
+        check_own(stack, asked.caller.person, asked.question, asked.reply)
     assert {asked.reply.json()["code"] for asked in told[503]} == {"identity_provider_unavailable"}
     assert {asked.reply.json()["code"] for asked in told[403]} == {"consent_required"}
     assert len(identities(told[403])) <= storm.count(NO_CONSENT), "a refusal is one person's"
     assert upstream == Counter(asked.caller.identity for asked in told[200])
     exchanges = stack.entra.calls["token"]
     for asked in ask_all(client, stack, callers):  # a remembered failure would last ten minutes
-        check_own(stack, asked)
+        check_own(stack, asked.caller.person, asked.question, asked.reply)
     assert stack.entra.calls["token"] - exchanges == COUNT - len(identities(told[200]))
 
 
@@ -162,15 +137,6 @@ def ask_all(client: httpx.Client, stack: Stack, callers: list[Caller]) -> list[A
         return list(pool.map(ask, wanted))
 
 
-def check_own(stack: Stack, asked: Asked) -> None:
-    """Checks that the answer is this person's to this question, row for row."""
-    assert asked.reply.status_code == 200, asked.reply.text
-    (table,) = asked.reply.json()["answer"]["tables"]
-    expected = stack.fabric.sales.answer(asked.question, asked.caller.person.region)
-    lines = [line for line in expected.splitlines() if line.startswith("|")]
-    assert [f"| {' | '.join(row)} |" for row in table["rows"]] == lines[2:]
-
-
 def identities(asked: list[Asked]) -> set[tuple[str, str]]:
     """Whose questions these are."""
     return {each.caller.identity for each in asked}
@@ -185,32 +151,3 @@ def token_with_retry_after(stack: Stack) -> ASGIApp:
         await response(scope, receive, send)
 
     return fault
-
-
-def by_token(stack: Stack, _browser: Browser, person: Person) -> Caller:
-    """Brings an access token with each question."""
-    sid, access = str(uuid.uuid4()), Access(GATEWAY_CLIENT_ID, (GATEWAY_SCOPE,))
-    bearer = access_token(stack.entra, SCRIPT_CLIENT_ID, tokens.PUBLIC, person, sid, access)
-    return Caller(person, sid, {"Authorization": f"Bearer {bearer}"})
-
-
-def by_session_of_a_token(stack: Stack, browser: Browser, person: Person) -> Caller:
-    """Made a session of an access token."""
-    bearer = by_token(stack, browser, person)
-    browser.call("POST", "/api/login", headers=bearer.headers)
-    return Caller(person, bearer.sid, page_headers(browser))
-
-
-def by_redirect(_stack: Stack, browser: Browser, person: Person) -> Caller:
-    """Signed in at Entra."""
-    begun = browser.call("GET", "/api/login")
-    form = browser.pick(begun.headers["location"], person.key)
-    browser.come_back(form)
-    return Caller(person, form["session_state"], page_headers(browser))
-
-
-def page_headers(browser: Browser) -> dict[str, str]:
-    """What a page sends in the session that the browser has now, which then has none."""
-    cookie = f"__Host-session={browser.cookies.pop('__Host-session')}"
-    origin = browser.stack.public_url
-    return {"X-CSRF": "1", "Origin": origin, "Sec-Fetch-Site": "same-origin", "Cookie": cookie}

@@ -80,6 +80,7 @@ def fabric(running: Running) -> Fabric:
     running.fabric.asked.clear()
     running.fabric.calls.clear()
     running.fabric.faults.clear()
+    running.fabric.faults_at.clear()
     running.fabric.task_failures.clear()
     return running.fabric
 

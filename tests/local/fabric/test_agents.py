@@ -31,3 +31,13 @@ def test_an_agent_is_asked_at_its_own_address() -> None:
 def test_fabric_has_the_sales_agent_unless_told_otherwise() -> None:
     """The local stack needs no more."""
     assert Fabric().agents == {SALES_AGENT_ID: SALES_AGENT}
+
+
+def test_a_question_is_counted_by_its_hash() -> None:
+    """Whoever asks: a test wants to know that nothing was asked twice; the text itself is nowhere."""
+    fabric = Fabric()
+    for person in ("alice", "bob"):
+        fabric.take_in(person, SALES_AGENT.tool_name, "total sales")
+    assert [fabric.times_asked(question) for question in ("total sales", "total units")] == [2, 0]
+    assert fabric.asked == [("alice", SALES_AGENT.tool_name), ("bob", SALES_AGENT.tool_name)]
+    assert "total sales" not in repr(vars(fabric))

@@ -47,6 +47,18 @@ async def test_a_fault_meets_one_request_of_its_method(caller: Caller, fabric: F
     assert len(fabric.asked) == 1
 
 
+async def test_a_fault_of_one_agent_meets_no_other(caller: Caller, fabric: Fabric) -> None:
+    """Each agent's requests are counted by themselves; a fault for all goes first, and is met before the agent."""
+    faults = fabric.faults_at[STREAMING_AGENT.object_id]
+    faults.plan("tools/call", Response(status_code=500))
+    fabric.faults.plan("tools/call", Response(status_code=503))
+    statuses = [(await ask(caller, agent)).status_code for agent in (STREAMING_AGENT, SALES_AGENT, STREAMING_AGENT)]
+    assert statuses == [503, 200, 500]
+    assert faults.calls == {"tools/call": 1}
+    assert fabric.calls == {"tools/call": 3}
+    assert (await ask(caller, STREAMING_AGENT)).status_code == 200
+
+
 async def test_a_claims_challenge_can_be_decoded(caller: Caller, fabric: Fabric) -> None:
     """The header carries the claims as Entra's clients expect them."""
     claims = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
