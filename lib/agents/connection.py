@@ -13,6 +13,7 @@ import httpx
 from lib.agents import mcp
 from lib.agents.addresses import AgentAddress
 from lib.agents.failures import ServerFault, Unreached
+from lib.agents.reading import ReplyReader
 from lib.errors import DeadlineExceeded
 from lib.traffic.deadline import Deadline
 
@@ -63,7 +64,7 @@ class Connection:
             timeout=httpx.Timeout(left, connect=connect, pool=connect),
             follow_redirects=False,
         ) as response:
-            reader = mcp.ReplyReader(call, response.status_code, response.headers)
+            reader = ReplyReader(call, response.status_code, response.headers)
             async for part in response.aiter_raw():
                 for _ in reader.feed(part):
                     await asyncio.sleep(0)

@@ -179,7 +179,7 @@ class DataAgent:
         What is known already is used until then, and after a failure too. Raises likewise.
         """
         await self.ready(caller)
-        if self._discoveries.good_for <= good_for:
+        if not self._discoveries.known or self._discoveries.good_for < good_for:
             await self._guarded(partial(self._find, deadline, anew=True), token, deadline, caller)
 
     async def check(self) -> None:

@@ -8,12 +8,12 @@ question to it. Whatever a peer sends, reading it raises an error of `lib.errors
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lib.agents.failures import failure
-from lib.agents.wire import MAX_EVENTS, STEP, Body, EventStream, at, read_json, text_of, write_json
+from lib.agents.wire import MAX_EVENTS, at, read_json, text_of, write_json
 from lib.errors import AgentFailed, AgentNotPublished
 
 MAX_BLOCKS = 32
@@ -21,8 +21,6 @@ MAX_BLOCKS = 32
 PROTOCOL = "2025-06-18"
 PROTOCOLS = frozenset({"2025-03-26", PROTOCOL, "2025-11-25"})
 
-PART_COST = 256
-"""Bytes that a part of a body counts for at least: many small ones may have come at once."""
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SESSION_ID = re.compile(r"[!-~]{1,512}")
@@ -123,55 +121,6 @@ def request(session: Session | None, method: str, params: Mapping[str, Any], cal
     return _call(call_id, session, {"id": call_id, "method": method, "params": params})
 
 
-class ReplyReader:
-    """Reads the reply to one call from its status, its headers (names in lower case) and its body in parts."""
-
-    def __init__(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
-        self._call = call
-        self._status = status
-        self._headers = headers
-        self._parts: list[bytes] = []
-        self._messages: list[Any] = []
-        self._taken = 0
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._events = EventStream() if media_type == "text/event-stream" else None
-        try:
-            self._body = Body(headers.get("content-encoding", "").strip().lower())
-        except ValueError as fault:
-            raise AgentFailed from fault
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the answer is there and the rest need not be read."""
-        return bool(self._messages)
-
-    def feed(self, part: bytes) -> Iterator[None]:
-        """Takes in a part of the body; pauses after each `STEP`, so that its reader may let others have their turn."""
-        try:
-            for piece in self._body.feed(part):
-                self._take(piece)
-                if self.is_complete:
-                    return
-                self._taken += max(len(piece), PART_COST)
-                if self._taken >= STEP:
-                    self._taken = 0
-                    yield
-        except ValueError as fault:
-            raise AgentFailed from fault
-
-    def _take(self, piece: bytes) -> None:
-        if self._events is None:
-            self._parts.append(piece)
-            return
-        for event in self._events.feed(piece):
-            self._messages += [message for message in _messages(event) if _answers(message, self._call.id)]
-
-    def reply(self) -> Reply:
-        """The reply as far as it was read."""
-        messages = self._messages if self._events else _messages(b"".join(self._parts))
-        return Reply(self._call.id, self._status, self._headers, tuple(messages))
-
-
 def session_from(reply: Reply) -> Session:
     """What the reply to `initialize` agrees on."""
     result = response(reply)
@@ -221,7 +170,7 @@ def result_from(reply: Reply) -> ToolResult:
 
 def response(reply: Reply) -> dict[str, Any]:
     """The result in the one response to the call. An error in a response goes before the HTTP status."""
-    responses = [message for message in reply.messages if _answers(message, reply.id)]
+    responses = [message for message in reply.messages if answers(message, reply.id)]
     for error in (message["error"] for message in responses if "error" in message):
         code = error.get("code") if isinstance(error, dict) else None
         raise failure(reply.status, reply.headers, error, code if isinstance(code, int) else None)
@@ -248,7 +197,7 @@ def _call(call_id: str, session: Session | None, message: Mapping[str, Any]) -> 
     return Call(call_id, headers, body)
 
 
-def _messages(data: bytes) -> list[Any]:
+def messages_in(data: bytes) -> list[Any]:
     """The message in `data`, or each of a batch; what is no JSON answers nothing and is passed over."""
     if data.lstrip(_BLANK)[:1] not in {b"{", b"["}:
         return []
@@ -263,7 +212,7 @@ def _is_success(reply: Reply) -> bool:
     return 200 <= reply.status < 300  # noqa: PLR2004
 
 
-def _answers(message: Any, call_id: str) -> bool:
+def answers(message: Any, call_id: str) -> bool:
     """Whether `message` is a response to the call; an error without id is one to a call the server could not read.
 
     A notification, and a request of the server's own, has a method.

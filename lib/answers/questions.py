@@ -157,7 +157,7 @@ class Questions:
         try:
             found = await self._look(wanted)
             await agent.ready()
-            kept = await self._fetched(wanted, found, agent)
+            kept = await self.keep(wanted, *await self._fetched(wanted, agent), found)
         except WILL_PASS as fault:
             return await self.stale(wanted, fault)
         return self._given(wanted, "fetched", kept)
@@ -184,7 +184,7 @@ class Questions:
         """Has the question asked, whatever is kept, and keeps the answer. Raises what `agent` raises."""
         found = await self._look(wanted)
         await agent.ready()
-        await self._fetched(wanted, found, agent)
+        await self.keep(wanted, *await self._fetched(wanted, agent), found)
 
     @asynccontextmanager
     async def purging(self, wanted: "Wanted") -> AsyncIterator[None]:
@@ -240,7 +240,8 @@ class Questions:
                 await place.enter_async_context(self._limiter.place(wanted.payer, deadline.remaining()))
             except _OWN_LIMITS as fault:
                 return _Refused(wanted.payer, fault)
-            return "fetched", await self._fetched(wanted, found, agent)
+            fetched = await self._fetched(wanted, agent)
+        return "fetched", await self.keep(wanted, *fetched, found)
 
     async def _look(self, wanted: "Wanted") -> Found | None:
         """What is stored for the question, which is in memory then too; None where nothing is to be kept."""
@@ -251,11 +252,12 @@ class Questions:
             self._cache.put(wanted.key, found.kept)
         return found
 
-    async def _fetched(self, wanted: "Wanted", found: Found | None, agent: Agent) -> Kept:
+    async def _fetched(self, wanted: "Wanted", agent: Agent) -> "tuple[Encoded, float]":
+        """What the agent says now, and when that was asked for."""
         asked_at = self._now()
         async with self.purging(wanted):
             encoded = await agent.fetch()
-        return await self.keep(wanted, encoded, asked_at, found)
+            return encoded, asked_at
 
     async def stale(self, wanted: "Wanted", fault: GatewayError) -> Given:
         """The owner's earlier answer; `fault` where there is none, or where it is not certain that they may have it."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
@@ -16,10 +16,12 @@ from starlette.responses import Response
 
 from lib import gateway as module
 from lib.answers.cursors import TIMER
+from lib.answers.operations import Operations
 from lib.errors import NotReady
 from lib.gateway import SWEEP_LEASE_SECONDS, SWEEP_SECONDS, SWEPT_TABLES, Gateway
 from lib.storage.azure_sdk import CALL_SECONDS
 from lib.storage.leases import ATTEMPTS
+from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import SEARCH_SECONDS, Tables
 from lib.web.serve import Site
 from tests.lib.storage.front import Front
@@ -27,6 +29,8 @@ from tests.lib.test_settings import PRODUCTION
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
+
+    from lib.storage.key_vault import KeyVault
 
 ROOT = Path(__file__).parent.parent.parent
 HEAVY = (
@@ -122,6 +126,7 @@ def sweeping(tables: Tables, table: str, monkeypatch: pytest.MonkeyPatch) -> Gat
     monkeypatch.setattr(module, "SWEPT_TABLES", (table,))
     gateway = Gateway({})
     gateway.tables = tables
+    gateway.operations = Operations(tables, Sealer(KeyRing(cast("KeyVault", None))), gateway.note)  # opens nothing
     return gateway
 
 
@@ -151,7 +156,7 @@ async def test_of_two_sweeps_at_once_one_works(
         await asyncio.to_thread(go_on.wait, 20)
         await front.pass_on(scope, receive, send)
 
-    front.planned.extend([*[front.pass_on] * 3, slow])
+    front.planned.extend([*[front.pass_on] * 4, slow])
     with caplog.at_level(logging.INFO, "lib"):
         sweep = asyncio.create_task(first.sweep())
         assert await asyncio.to_thread(searching.wait, 20)

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lib.agents.mcp import Call, Reply, ReplyReader
+from lib.agents.mcp import Call, Reply
+from lib.agents.reading import ReplyReader
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "mcp"
 

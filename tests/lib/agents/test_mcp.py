@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lib.agents import mcp
 from lib.agents.failures import AddressUnknown, FabricTokenRejected, ServerFault, ToolUnknown
-from lib.agents.mcp import PART_COST, Block, Session, Tool, ToolResult
+from lib.agents.mcp import Block, Session, Tool, ToolResult
+from lib.agents.reading import PART_COST, ReplyReader
 from lib.agents.wire import MAX_BODY, MAX_EVENTS, STEP
 from lib.errors import AgentAccessDenied, AgentFailed, AgentNotPublished, GatewayError, StepUpRequired
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, read, refusal, sample
@@ -154,7 +155,7 @@ def test_a_stream_is_read_until_the_answer(line_end: str) -> None:
     """What a server sends behind the answer, or never sends, does not matter."""
     first = in_events({"jsonrpc": "2.0", "method": "notifications/progress"}, answer("u3", CONTENT), line_end=line_end)
     status, headers, body = first
-    reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), status, headers)
+    reader = ReplyReader(mcp.Call("u3", {}, b""), status, headers)
     assert list(reader.feed(body)) == []
     assert reader.is_complete
     assert mcp.result_from(reader.reply()) == ToolResult((Block("text", "42"),))
@@ -258,12 +259,12 @@ def test_others_get_their_turn_while_a_long_body_is_read(size: int) -> None:
     """The reader pauses after each step of what a body unfolds to, and after many small parts as well."""
     body = gzip.compress(b" " * (MAX_BODY - 999) + json.dumps(answer("u3", CONTENT)).encode())
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), 200, headers)
+    reader = ReplyReader(mcp.Call("u3", {}, b""), 200, headers)
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     pauses = sum(1 for part in parts for _ in reader.feed(part))
     assert pauses >= MAX_BODY // STEP - 1
     assert mcp.result_from(reader.reply()).blocks[0].content == "42"
-    reader = mcp.ReplyReader(mcp.Call("u3", {}, b""), 200, {})
+    reader = ReplyReader(mcp.Call("u3", {}, b""), 200, {})
     assert sum(1 for _ in range(2 * STEP // PART_COST) for _ in reader.feed(b" ")) == 2
 
 

@@ -11,6 +11,7 @@ from lib.answers.failures_kept import from_json, to_json
 from lib.errors import (
     AgentFailed,
     CapacityExceeded,
+    ConsentRequired,
     GatewayError,
     InsufficientScope,
     InvalidRequest,
@@ -45,6 +46,8 @@ def made(kind: type[GatewayError]) -> list[GatewayError]:
         return [kind(CLAIMS), kind(CLAIMS, login_url="https://ask.contoso.com/api/login?step_up=x")]
     if issubclass(kind, InsufficientScope):
         return [kind("access_as_user")]
+    if issubclass(kind, ConsentRequired):
+        return [kind(), kind(admin_consent_url="https://login.microsoftonline.com/t/adminconsent?client_id=c")]
     if issubclass(kind, MethodNotAllowed):
         return [kind(("GET", "HEAD", "OPTIONS"))]
     if issubclass(kind, TooManyRequests):
