@@ -422,9 +422,9 @@ DOCUMENTS = st.recursive(
 
 
 LINKED = re.compile(
-    r"(?<![^\W_])(?:[a-z][a-z0-9+.-]*://|www\.|mailto:|xmpp:|data:|file:)[^\s*]"
+    r"(?<![^\W_])(?:[a-z][a-z0-9+.-]*://|www\.|mailto:|xmpp:|data:|file:)[^\W_]"
     r"|(?<![^\W_])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|example[/?])(?![\w-])"
-    r"|[\w+.-]@[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?<![\w:/])//\w",
+    r"|[\w+.-]@[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?<![\w:/])//[^\W_]",
     re.IGNORECASE,
 )
 """What GitHub's readers, and those that go by linkify-it, link in plain text."""
