@@ -1,14 +1,18 @@
 """Logs: one JSON object per line, tied together by the trace id of the request they belong to.
 
 A line holds fixed texts, codes, counts and durations. Exceptions are told by their types and the places they passed,
-never by their texts: a library's text may quote a token or a question. Below that rule lies a net: every text, ours or
-a library's, is cut and rid of whatever looks like a credential.
+never by their texts: a library's text may quote a token or a question. So of what a library logs only the words of its
+own code are told: a template with its numbers, every other argument by its type; and of a text that was put together
+before it came here the beginning, up to where it quotes something ("Task exception was never retrieved"). That still
+says what happened and where to look; the exception's type and places come with it. Below lies a net: every text, ours
+or a library's, is cut and rid of whatever looks like a credential.
 """
 
 import json
 import logging
 import re
 import traceback
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,15 +27,23 @@ MOST_ITEMS = 20
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _LARGEST_NUMBER = 2**63
 _REMOVED = "[removed]"
+_BEGINS = r"(?:(?<!\w)|(?<=%[0-9a-f]{2}))"  # a parameter of an address or a form, or a member of an object
+_VALUE = r"(?:\\*\"(?:[^\"\\]|\\.)*|\\*'[^']*'?[^\s&\"]*|[^\s&\"]+)"  # a quoted one may hold blanks
 _CREDENTIAL = re.compile(
     r"eyJ[\w.-]{16,}"  # a JWT, wherever it stands
-    r"|\bBearer\s+[^\s\",]{8,}"
-    r"|(?:(?<!\w)|(?<=%[0-9a-f]{2}))"  # a parameter of an address or a form, or a member of an object
-    r"(?:code|state|sid|sig|nonce|session_state|code_verifier|__Host-[\w-]{1,40}"
-    r"|\w{0,40}(?:token|assertion|secret|password|hint|AccountKey))"
-    r"(?:=|%3d|\\*['\"]\s*:\s*\\*)['\"]?[^\s&\"]+",
+    r"|\b[01]\.A[\w.-]{20,}"  # a code or a refresh token of Entra's
+    r"|PRIVATE KEY-----[\w\s+/=]*"
+    r"|\b(?:Authorization|Cookie)\\*['\"]?\s*[:=][^\r\n]*"
+    r"|\bBearer\s+(?!tokens?\b)[^\s\",]+"
+    r"|\bBasic\s+(?!auth)[\w+/=.~-]{8,}"
+    rf"|{_BEGINS}(?:\w{{0,40}}(?:token|assertion|secret|password|passwd|pwd|(?:account|access|api|secret)[_-]?key)"
+    rf"|code_verifier|__Host-[\w-]{{1,40}})\\*['\"]?\s*(?:[:=]|%3[ad])\s*{_VALUE}"
+    rf"|{_BEGINS}(?:code|state|sid|sig|nonce|session_state|\w{{0,40}}hint)"  # usual words, so more has to tell
+    rf"(?:(?:=|%3d|\\*['\"]\s*:\s*){_VALUE}|\s*[:=]\s*[^\s&\"]{{16,}})",
     re.IGNORECASE | re.ASCII,
 )
+_OURS = re.compile(r"lib(?:\.|\Z)")
+_QUOTING = re.compile(r":\s|[\r\n'\"`(\[{<=]")
 
 
 class JsonFormatter(logging.Formatter):
@@ -48,7 +60,8 @@ class JsonFormatter(logging.Formatter):
             fields["trace_id"] = current
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = describe(record.exc_info[1])
-        extra = {str(_plain(name)): _told(value) for name, value in record.__dict__.items() if name not in _STANDARD}
+        told = _told if _is_ours(record) else _typed
+        extra = {str(_plain(name)): told(value) for name, value in record.__dict__.items() if name not in _STANDARD}
         return json.dumps(fields | {name: value for name, value in extra.items() if name not in fields})
 
 
@@ -74,14 +87,27 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    return _OURS.match(record.name) is not None
+
+
 def _message(record: logging.LogRecord) -> str:
     """The record's text; without its arguments where they do not fit it, and no text of an object that is none."""
     if not isinstance(record.msg, str):
         return type(record.msg).__name__
     try:
-        return _clean(record.getMessage())
+        return _clean(record.getMessage() if _is_ours(record) else _own_words(record.msg, record.args))
     except Exception:  # noqa: BLE001  # an argument's own code runs here, and logging would tell of it on stderr
         return _clean(record.msg)
+
+
+def _own_words(text: str, args: tuple[object, ...] | Mapping[str, object] | None) -> str:
+    """What a library's code says in `text`, and nothing of what it quotes."""
+    if not args:
+        return _QUOTING.split(text, maxsplit=1)[0].strip()
+    if isinstance(args, Mapping):
+        return text % {name: _typed(value) for name, value in args.items()}
+    return text % tuple(map(_typed, args))
 
 
 def _told(value: Any) -> Any:
@@ -89,6 +115,11 @@ def _told(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value[:MOST_ITEMS]]
     return _plain(value)
+
+
+def _typed(value: Any) -> Any:
+    """A number as it is; anything else by its type, texts and lists too."""
+    return type(value).__name__ if isinstance(value, str) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

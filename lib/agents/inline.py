@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from lib.agents.bare_links import split_links
 from lib.agents.characters import UNSEEN
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _ENTITIES = {  # where there are readers that do not heed a backslash
 _BLOCK_START = re.compile(
     r"\A(?:(?=[-+=:](?:[-=:\s]|\Z)|>)|(\d{1,9})(?=[.)](?:\s|\Z)))"
 )  # of a list, a rule, a quotation
-_URL = re.compile(r"((?:(?:https?|ftp)://|www\.)[^\s<>`|]*[^\s<>`|.,;:!?'\")\]}*_])", re.IGNORECASE)
 _HTTPS = re.compile(r"https://([a-z0-9.-]+)(?=[/?#]|\Z)")
 _STRAY = re.compile(r"^\*+(?!\S)", re.MULTILINE)  # marks around what is gone: they would begin a list or be a rule
 _MARKS = {"em_open": "*", "em_close": "*", "strong_open": "**", "strong_close": "**"}
@@ -97,11 +97,11 @@ class InlineWriter:
     def _write_words(self, words: str) -> None:
         """Writes text. An address in it becomes code: a reader would link it, and take what follows into the link."""
         self._text.append(words)
-        for index, piece in enumerate(_URL.split(words)):
-            if index % 2:
-                self._write_span(piece)
-            elif piece:
+        for piece, address in split_links(words):
+            if piece:
                 self._markdown.append(self._escape(piece))
+            if address:
+                self._write_span(address)
 
     def _write_code(self, code: str) -> None:
         """Writes inline code, as text where the marks of a span could be misread."""

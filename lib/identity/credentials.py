@@ -87,7 +87,7 @@ class ClientCredential:
         self._read = ""
         self._credential: MsalCredential = ""
         if self._kind == "secret":
-            _log.warning("the client credential is a secret: use a managed identity or a certificate in production")
+            _log.warning("the client credential is a secret; use a managed identity or a certificate in production")
 
     async def current(self) -> MsalCredential:
         """The credential for msal: the same object until it changes.

@@ -1,7 +1,12 @@
 """Rules for logs."""
 
+import ast
+import asyncio
+import gc
 import json
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +19,12 @@ from lib.telemetry import LONGEST_TEXT, MOST_ITEMS, JsonFormatter, configure_log
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
 
-def record(message: object, *args: object, **extra: object) -> logging.LogRecord:
+def record(message: object, *args: object, by: str = "lib.test", **extra: Any) -> logging.LogRecord:
     """A record as a logger would make it."""
-    return logging.getLogger("lib.test").makeRecord("lib.test", logging.INFO, "f", 1, message, args, None, extra=extra)
+    return logging.getLogger(by).makeRecord(by, logging.INFO, "f", 1, message, args, None, extra=extra)
 
 
-def written(message: object, *args: object, **extra: object) -> dict[str, Any]:
+def written(message: object, *args: object, **extra: Any) -> dict[str, Any]:
     """The line of such a record, read again; that it is one line in ASCII is checked on the way."""
     line = JsonFormatter().format(record(message, *args, **extra))
     assert line.isascii()
@@ -161,6 +166,21 @@ SECRET = "Zx.9_-~!*'()Qw"
         json.dumps(json.dumps({"refresh_token": SECRET})),
         f"Cookie: __Host-session={SECRET}; __Host-flow-0a1b2c3d={SECRET}",
         f"AccountName=x;AccountKey={SECRET};",
+        f"Authorization: Basic {SECRET}",
+        f"proxy-authorization={SECRET}",
+        f"{{'Authorization': b'Bearer {SECRET}'}}",
+        f"Cookie: ARRAffinity={SECRET}; x={SECRET}",
+        f"password: {SECRET}",
+        f'{{"password": "two words {SECRET}"}}',
+        f"access_token = {SECRET}",
+        f"refresh_token: {SECRET}",
+        f"refresh_token:{SECRET}",
+        f"secretKey={SECRET} api-key: {SECRET} AccountKey : {SECRET}",
+        f"code: {SECRET}{SECRET}",
+        f"sid = {SECRET}{SECRET}",
+        f"id_token_hint={SECRET}",
+        f"token%3A{SECRET}",
+        f"the code 0.AXYAx-{'y' * 20}{SECRET} was used",
     ],
 )
 def test_a_credential_in_any_text_is_cut_out(text: str) -> None:
@@ -168,6 +188,22 @@ def test_a_credential_in_any_text_is_cut_out(text: str) -> None:
     assert written(text)["message"] != text
     for told in (written(text), written("%s", text), written("x", value=text), written("x", value=[text])):
         assert not [secret for secret in (TOKEN, SECRET) if secret in json.dumps(told)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("basic c2VjcmV0OnNlY3JldA== and more", "[removed] and more"),
+        ("bearer abc, and more", "[removed], and more"),
+        ("{'password': 'two words'} and more", "{'[removed] and more"),
+        ('{"password": "two \\" words", "a": 1}', '{"[removed]", "a": 1}'),
+        ("Authorization: Digest a b c\nnext", "[removed]\nnext"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIabc/+=\nxyz\n-----END", "-----BEGIN [removed]-----END"),
+    ],
+)
+def test_a_credential_is_cut_out_whole_and_alone(text: str, told: str) -> None:
+    """A quoted one with its blanks, a header to the end of its line, a key to its last line."""
+    assert written(text)["message"] == told
 
 
 NAMES = st.sampled_from(["code", "state", "sid", "sig", "refresh_token", "id_token_hint", "nonce", "client_assertion"])
@@ -193,19 +229,128 @@ def test_a_credential_is_cut_out_where_the_text_is_cut_in_it(credential: str, se
 
 @pytest.mark.parametrize(
     "text",
-    ["a request failed", "status code 500", "the token has expired", "status_code=500", "bearer", "state: open", "a=b"],
+    [
+        *(
+            "a request failed",
+            "status code 500",
+            "the token has expired",
+            "status_code=500",
+            "bearer",
+            "state: open",
+            "a=b",
+        ),
+        *(
+            "status code: 404",
+            "exit code = 1",
+            "a bearer token",
+            "basic authentication",
+            "hint: try again",
+            "tokens: 5",
+        ),
+        *("version 1.A", "nonce: none", "0 of 3 keys", "the key: x"),
+    ],
 )
 def test_usual_words_stay(text: str) -> None:
     """What is cut out is a value that is named as a credential, no word about one."""
     assert written(text)["message"] == text
 
 
-@given(
-    st.text(), st.lists(st.text() | st.integers() | st.floats() | st.binary()), st.dictionaries(st.text(), st.none())
+def own_texts() -> Iterator[str]:
+    """What our own code logs, as it stands in the source."""
+    for path in Path(telemetry.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_log."):
+                yield from (one.value for one in node.args if isinstance(one, ast.Constant) and type(one.value) is str)
+
+
+def test_our_own_words_pass_the_net() -> None:
+    """Whoever reads a log finds the line in the source."""
+    texts = list(own_texts())
+    assert len(texts) > 20
+    assert [text for text in texts if written(text)["message"] != text] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "args", "told"),
+    [
+        (
+            "Task exception was never retrieved\nfuture: <Task exception=E('secret')>",
+            (),
+            "Task exception was never retrieved",
+        ),
+        ("Executing <Task name='secret'> took 0.150 seconds", (), "Executing"),
+        ("Fatal error on transport: secret", (), "Fatal error on transport"),
+        ("got {'q': 'secret'}", (), "got"),
+        ("q=secret", (), "q"),
+        (
+            "Retrying (%r) after connection broken by '%r': %s",
+            (3, KeyError("secret"), "/secret"),
+            "Retrying (3) after connection broken by ''KeyError'': str",
+        ),
+        ("%s of %d in %.1f s", ("secret", 3, 0.25), "str of 3 in 0.2 s"),
+        ("%(name)s %(count)d", ({"name": "secret", "count": 2},), "str 2"),
+        ("%s", (["secret"],), "list"),
+        ("%d", ("secret",), "%d"),
+        ("%s", (), "%s"),
+        ("", (), ""),
+    ],
 )
-def test_any_record_is_one_line_of_json(message: str, args: list[object], extra: dict[str, None]) -> None:
+@pytest.mark.parametrize("logger", ["asyncio", "azure.core", "library", "msal", "root"])
+def test_of_a_library_only_the_words_of_its_code_are_told(
+    logger: str, message: str, args: tuple[object, ...], told: str
+) -> None:
+    """What it quotes may be a question, an answer or a token: arguments are told by type, numbers stay."""
+    line = written(message, *args, by=logger, text="secret", items=["secret"], count=7)
+    assert line["message"] == told
+    assert (line["text"], line["items"], line["count"]) == ("str", "list", 7)
+    assert "secret" not in json.dumps(line)
+
+
+async def test_a_task_that_nobody_waits_for_tells_no_text() -> None:
+    """Asyncio puts the exception's own words into its message; type and place are what is told of it."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    async def fail() -> None:
+        raise ValueError("a secret question")
+
+    handler = Keep()
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger("asyncio").addHandler(handler)
+    try:
+        task = asyncio.create_task(fail())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+    finally:
+        logging.getLogger("asyncio").removeHandler(handler)
+    (line,) = lines
+    assert "question" not in line
+    told = json.loads(line)
+    assert (told["message"], told["logger"]) == ("Task exception was never retrieved", "asyncio")
+    assert told["exception"][0].startswith("builtins.ValueError at fail:")
+
+
+@pytest.mark.parametrize("logger", ["library.sub", "lib", "libel"])
+def test_ours_is_what_lies_in_lib(logger: str) -> None:
+    """A name that only begins so is somebody else's."""
+    told = written("a %s", "b", by=logger)["message"]
+    assert told == ("a b" if logger == "lib" else "a str")
+
+
+@given(
+    st.text(),
+    st.lists(st.text() | st.integers() | st.floats() | st.binary()),
+    st.dictionaries(st.text(), st.none()),
+    st.sampled_from(["lib.test", "library"]),
+)
+def test_any_record_is_one_line_of_json(message: str, args: list[object], extra: dict[str, None], logger: str) -> None:
     """Whatever is in it; and formatting never fails."""
-    assert isinstance(written(message, *args, **{f"x{name}": value for name, value in extra.items()})["message"], str)
+    named: dict[str, Any] = {f"x{name}": value for name, value in extra.items()}
+    assert isinstance(written(message, *args, by=logger, **named)["message"], str)
 
 
 def test_an_exception_is_told_by_type_and_place_alone() -> None:

@@ -132,7 +132,7 @@ def test_an_image_leaves_its_description(source: str, markdown: str, text: str) 
         ("a &lt;script&gt; b", "a &lt;script> b"),
         ("a \\<script> b", "a &lt;script> b"),
         ("<", "&lt;"),
-        ("<iframe src=//evil.example", "&lt;iframe src=//evil.example"),
+        ("<iframe src=//evil.example", "&lt;iframe src=`//evil.example`"),
         ("a <?php x ?> b <![CDATA[x]]> c", "a  b  c"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_tag_leaves_what_it_wraps(source: str, markdown: str) -> None:
         ("[a](https://good.example.)", "a (`https://good.example`.)", None),
         ("<https://evil.example/x>", "`https://evil.example/x`", "https://evil.example/x"),
         ("[https://good.example](https://evil.example)", "`https://good.example` (`https://evil.example`)", None),
-        ("<a@evil.example>", "a@evil.example", "a@evil.example"),
+        ("<a@evil.example>", "`a@evil.example`", "a@evil.example"),
     ],
 )
 def test_a_link_stays_one_to_allowed_hosts_alone(source: str, markdown: str, text: str | None) -> None:
@@ -248,12 +248,37 @@ def test_no_script_address_is_left(scheme: str) -> None:
         ("https://good.example/x", "`https://good.example/x`"),
         ("https://good.example/`<b>`", "`https://good.example/` `<b>`"),
         ("``https://evil.example/`x``", "`https://evil.example/`&#96;x"),
+        ("write to a.b+c@evil.example.", "write to `a.b+c@evil.example`."),
+        ("mailto:a@evil.example, xmpp:a@evil.example", "`mailto:a@evil.example`, `xmpp:a@evil.example`"),
+        ("data:text/html;base64,PHM+ or file:///etc/passwd", "`data:text/html;base64,PHM+` or `file:///etc/passwd`"),
+        ("ssh://evil.example and //evil.example/x", "`ssh://evil.example` and `//evil.example/x`"),
+        ("evil.example/?q=1, evil.example:8080/x, evil.com", "`evil.example/?q=1`, `evil.example:8080/x`, `evil.com`"),
+        ("1.2.3.4/x, \\;@1.2.3.4, xn--e1aybc.xn--p1ai", "`1.2.3.4/x`, ;`@1.2.3.4`, `xn--e1aybc.xn--p1ai`"),
+        ("$evil.com .$evil.com a..$evil.com", "`$evil.com` `.$evil.com` `a..$evil.com`"),
+        ("evil.com:0a.de b@c.de//x", "`evil.com:0` `a.de` `b@c.de` `//x`"),
+        ("b@c.de&#8203;//x www.*evil*.example", "`b@c.de` `//x` `www.`*evil*.example"),
+        ("[a@evil.example](https://good.example/)", "[`a@evil.example`](https://good.example/)"),
     ],
-    ids=["sentence", "parentheses", "other-forms", "allowed-host", "before-code", "within-code"],
+    ids=lambda value: ascii(value)[:40],
 )
 def test_an_address_in_the_text_becomes_code(source: str, markdown: str) -> None:
     """Readers link bare addresses and take what follows into the link, were it the mark of a code span."""
     assert safe(source) == markdown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sales of 1.5 %, 3.50 and 1.234,56 in v1.2 of 2024/25 and/or Q1.2026",
+        "e.g. this, d.h. jenes, z.B. dieses, u.a. etc. Inc./Ltd. inkl./exkl.",
+        "Is it Mr.Smith? Total:5 at 12:30. The ratio is 3:4 (km/h) // no comment",
+        "sales.amount by dbo.Product.Category, data: none, profile:x, @home, 5 @ 3",
+        "売上は100です。東京は「50」でした。",
+    ],
+)
+def test_words_that_only_look_like_addresses_stay_words(text: str) -> None:
+    """What no reader links is left as it reads best."""
+    assert (safe(text), plain(text)) == (text, text)
 
 
 @pytest.mark.parametrize(
@@ -300,6 +325,21 @@ FRAGMENTS = [
     *("](https://evil.example/x)", "](https://good.example/y)", "[a]:https://evil.example", "www.evil.example"),
     *("https://evil.example/x", "https://good.example/y", "\n", "\n\n", " ", "    ", "- ", "1. ", "> ", "\t", "---"),
     *("===", "| a | b |\n|---|---|\n| c | d |\n", "\n```sql\n", "\n```\n"),
+    *(
+        "@",
+        "//",
+        "http:",
+        "mailto:",
+        "xmpp:",
+        "data:",
+        "file:",
+        "a@evil.example",
+        "evil.example",
+        ".com",
+        "/?q=1",
+        ".",
+        ":80",
+    ),
     *("999999999. ", "999999998) ", "0. ", "2) ", "+ ", "* ", "* * *", "<b></b>", "\n<b></b>", "\n\n\n   "),
 ]
 SOURCES = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join)
@@ -381,6 +421,15 @@ DOCUMENTS = st.recursive(
 """Blocks in blocks, with code that would do something if it were none."""
 
 
+LINKED = re.compile(
+    r"(?<![^\W_])(?:[a-z][a-z0-9+.-]*://|www\.|mailto:|xmpp:|data:|file:)[^\W_]"
+    r"|(?<![^\W_])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|example[/?])(?![\w-])"
+    r"|[\w+.-]@[a-z0-9-]+(?:\.[a-z0-9-]+)+|(?<![\w:/])//[^\W_]",
+    re.IGNORECASE,
+)
+"""What GitHub's readers, and those that go by linkify-it, link in plain text."""
+
+
 def tokens_of(markdown: str) -> Iterator[Token]:
     """What a reader sees who lets everything through: raw HTML, tables and struck words."""
 
@@ -401,6 +450,7 @@ def test_no_reader_sees_an_image_a_tag_or_a_foreign_link(source: str) -> None:
     for token in tokens_of(safe(source)):
         assert token.type not in {"image", "html_inline", "html_block"}
         assert token.type != "link_open" or str(token.attrs["href"]).startswith("https://good.example")
+        assert token.type != "text" or not LINKED.search(token.content)
 
 
 @given(source=SOURCES.map(lambda source: re.sub("[`~\t]|    ", "", source)))
