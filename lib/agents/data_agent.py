@@ -177,6 +177,8 @@ class DataAgent:
         """
         await self.ready()
         answers = (await self._notices.read()).answers
+        if answers is None:  # has nobody else just found out?
+            answers = (await self._notices.read(at_once=True)).answers
         if answers is None:
             try:
                 await self.ping()

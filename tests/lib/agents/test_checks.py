@@ -37,11 +37,13 @@ class Told:
 
     def __init__(self) -> None:
         self.notice = Notice()
+        self.reads: list[bool] = []
         self.health: list[bool] = []
         self.cooldowns: list[float] = []
         self.discoveries: list[tuple[Discovery, float]] = []
 
-    async def read(self) -> Notice:
+    async def read(self, *, at_once: bool = False) -> Notice:
+        self.reads.append(at_once)
         return self.notice
 
     async def tell_cooldown(self, seconds: float) -> None:
@@ -109,7 +111,7 @@ async def test_a_probe_that_fails_is_told_too(agent: DataAgent, upstream: Upstre
 async def test_what_a_call_has_shown_lately_anywhere_needs_no_probe(
     agent: DataAgent, upstream: Upstream, told: Told, answers: bool
 ) -> None:
-    """A real outcome says more."""
+    """A real outcome says more, and the board need not be read at once for it."""
     told.notice = Notice(answers=answers)
     if answers:
         await agent.check()
@@ -117,6 +119,7 @@ async def test_what_a_call_has_shown_lately_anywhere_needs_no_probe(
         with pytest.raises(AgentUnavailable):
             await agent.check()
     assert (upstream.methods, told.health) == ([], [])
+    assert not any(told.reads)
 
 
 async def test_an_agent_that_is_left_alone_fails_a_check_without_a_probe(
