@@ -25,7 +25,7 @@ from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, Ta
 from lib.agents.guard import OUTAGES, Guard
 from lib.agents.notices import NoNotices, Notices
 from lib.agents.tasks import Task
-from lib.errors import AgentUnavailable, DeadlineExceeded, OperationCancelled, UpstreamError
+from lib.errors import AgentUnavailable, DeadlineExceeded, GatewayError, OperationCancelled, UpstreamError
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import RetryBudget, retry
 
@@ -189,10 +189,12 @@ class DataAgent:
         """
         await self.ready()
         answers = (await self._notices.read()).answers
+        if answers is None:  # has nobody else just found out?
+            answers = (await self._notices.read(at_once=True)).answers
         if answers is None:
             try:
                 await self.ping()
-            except UpstreamError:
+            except GatewayError:
                 await self._notices.tell_health(answers=False)
                 raise
             await self._notices.tell_health(answers=True)
@@ -202,7 +204,7 @@ class DataAgent:
     async def ping(self) -> None:
         """Passes where Fabric's front door answers, which says 401 without a token: no capacity, no right needed.
 
-        Raises `UpstreamError` otherwise.
+        Raises `GatewayError` otherwise.
         """
         deadline = Deadline.after(PING_SECONDS)
         try:

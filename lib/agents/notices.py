@@ -23,8 +23,8 @@ class Notice:
 class Notices(Protocol):
     """The board. Telling and reading are optimisations: what fails there is logged, and never raised."""
 
-    async def read(self) -> Notice:
-        """What others have told."""
+    async def read(self, *, at_once: bool = False) -> Notice:
+        """What others have told a moment ago; `at_once` what they have told by now."""
         ...
 
     async def tell_cooldown(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class Notices(Protocol):
 class NoNotices:
     """The board of an instance that is alone."""
 
-    async def read(self) -> Notice:
+    async def read(self, *, at_once: bool = False) -> Notice:  # noqa: ARG002  # there is nothing either way
         """Nobody has told anything."""
         return Notice()
 

@@ -68,10 +68,13 @@ class Board:
         self._reads = SingleFlight[None]()
         self._behind: set[asyncio.Task[None]] = set()
 
-    async def read(self) -> Notice:
-        """What stands there, as it was at most 30 s ago, or up to a minute where it is being read again."""
+    async def read(self, *, at_once: bool = False) -> Notice:
+        """What stands there, as it was at most 30 s ago, or up to a minute where it is being read again.
+
+        With `at_once` as it is now.
+        """
         age = self._clock() - self._read_at
-        if age >= OLDEST_SECONDS:
+        if at_once or age >= OLDEST_SECONDS:
             await self._reads.run("rows", self._read)
         elif age >= READ_SECONDS:
             self._read_behind()
@@ -142,7 +145,8 @@ class Board:
                 await work()
         except (StateUnavailable, Conflict, TimeoutError) as fault:
             told = {"agent": self._agent, "fault": type(fault).__name__}
-            _log.warning("the board of agents could not be %s", what, extra=told)
+            level = logging.INFO if isinstance(fault, Conflict) else logging.WARNING  # somebody was faster: all is well
+            _log.log(level, "the board of agents could not be %s", what, extra=told)
             return False
         return True
 
@@ -156,7 +160,7 @@ class Board:
         answers, at = values.get("answers"), values.get("at")
         if not isinstance(answers, bool) or not isinstance(at, float | int):
             return None
-        return answers if 0 <= self._now() - at < HEALTH_SECONDS else None
+        return answers if abs(self._now() - at) < HEALTH_SECONDS else None  # a clock may have been years ahead
 
     def _discovery(self) -> Discovery | None:
         values = self._values("discovery")

@@ -1,7 +1,9 @@
 """Alive, ready, and what is told to whom."""
 
 import json
+import secrets
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 from azure.data.tables import TableServiceClient
 
 from lib.gateway import SWEPT_TABLES
+from local.fabric import SALES_AGENT
 from local.people import ALICE
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser
@@ -26,21 +29,52 @@ def test_ready_tells_anybody_the_whole_in_one_word(browser: Browser) -> None:
     assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
 
 
+def operator_token(browser: Browser, stack: Stack) -> str:
+    """A token of somebody with the role `Gateway.Operate`."""
+    stack.entra.roles[ALICE.key] = ("Gateway.Operate",)
+    try:
+        return browser.token("alice")
+    finally:
+        del stack.entra.roles[ALICE.key]
+
+
 def test_ready_tells_an_operator_each_peer(browser: Browser, stack: Stack) -> None:
     """With the role `Gateway.Operate`; without it a token is no key to the details."""
     plain = browser.call("GET", "/api/health/ready", headers={"Authorization": f"Bearer {browser.token('alice')}"})
     assert (plain.status_code, plain.json()["code"]) == (403, "insufficient_scope")
-    stack.entra.roles[ALICE.key] = ("Gateway.Operate",)
-    try:
-        token = browser.token("alice")
-    finally:
-        del stack.entra.roles[ALICE.key]
+    token = operator_token(browser, stack)
     reply = browser.call("GET", "/api/health/ready", headers={"Authorization": f"Bearer {token}"})
     assert reply.json() == {
         "status": "ready",
         "checks": {"table_storage": "ok", "key_vault": "ok", "signing_keys": "ok"},
         "agents": {"sales": "ok"},
     }
+
+
+def test_an_agent_that_is_away_degrades_and_operators_see_which(browser: Browser, stack: Stack, tmp_path: Path) -> None:
+    """The others can be asked all the same. Of several instances one knocks: what it met stands on the board."""
+    names = here, away = [f"{name}-{secrets.token_hex(4)}" for name in ("here", "away")]
+    nowhere = f"https://127.0.0.1:{free_port()}"
+    urls = [f"{origin}{SALES_AGENT.path}" for origin in (stack.urls["fabric"], nowhere)]
+    agents = json.dumps({name: {"url": url} for name, url in zip(names, urls, strict=True)})
+    operator = {"Authorization": f"Bearer {operator_token(browser, stack)}"}
+    stack.fabric.faults.calls.clear()
+    with ExitStack() as running:
+        for instance in ("first", "second"):
+            log = running.enter_context((tmp_path / instance).open("wb"))
+            host = Host(free_port(), stack.environment | {"DATA_AGENTS": agents}, log)
+            running.callback(host.stop)
+            anybody = httpx.get(f"{host.url}/api/health/ready", trust_env=False)
+            assert (anybody.status_code, anybody.json()) == (200, {"status": "degraded"})
+            told = httpx.get(f"{host.url}/api/health/ready", headers=operator, trust_env=False).json()
+            assert (told["status"], set(told["checks"].values())) == ("degraded", {"ok"})
+            assert told["agents"] == {here: "ok", away: "failing"}
+            assert stack.fabric.calls == {"initialize": 1}
+        alice = {"Authorization": f"Bearer {browser.token('alice')}"}
+        body = {"question": "total sales", "agent": here}
+        reply = httpx.post(f"{host.url}/api/query", json=body, headers=alice, timeout=30, trust_env=False)
+        assert reply.status_code == 200
+    assert f'"check": "{away}"' in (tmp_path / "first").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -98,6 +132,18 @@ def test_a_sweep_is_one_line_of_the_log(stack: Stack, host_log: Path) -> None:
         timers = service.get_table_client("timers")
         while timers.get_entity("sweep", "lease")["expires"].value > time.time():
             assert time.monotonic() < deadline, "the lease was not given back"
+
+
+def test_the_timer_that_warms_probes_agents_and_asks_nothing(stack: Stack, host_log: Path) -> None:
+    """The one agent is asked as people: its door is knocked at, at the most. A run is one line of the log."""
+    stack.fabric.faults.calls.clear()
+    assert httpx.post(f"{stack.public_url}/admin/functions/warm", json={}, trust_env=False).status_code == 202
+    deadline = time.monotonic() + 20
+    while '"agents were warmed"' not in (log := host_log.read_text(encoding="utf-8")):
+        assert time.monotonic() < deadline, "no run has told of itself"
+    *_, told = (json.loads(line) for line in log.splitlines() if '"agents were warmed"' in line)
+    assert (told["warmed"] + told["away"], told["asked"], told["budget_ended"]) == (1, 0, False)
+    assert stack.fabric.calls.keys() <= {"initialize"}
 
 
 def test_a_preflight_of_an_allowed_page_is_answered(browser: Browser) -> None:

@@ -16,21 +16,22 @@ from starlette.responses import Response
 
 from lib import gateway as module
 from lib.answers.cursors import TIMER
-from lib.answers.operations import Operations
 from lib.errors import NotReady
-from lib.gateway import SWEEP_LEASE_SECONDS, SWEEP_SECONDS, SWEPT_TABLES, Gateway
+from lib.gateway import SETTLE_SECONDS, SWEEP_LEASE_SECONDS, SWEEP_SECONDS, SWEPT_TABLES, Gateway
 from lib.storage.azure_sdk import CALL_SECONDS
 from lib.storage.leases import ATTEMPTS
-from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import SEARCH_SECONDS, Tables
 from lib.web.serve import Site
 from tests.lib.storage.front import Front
 from tests.lib.test_settings import PRODUCTION
 
 if TYPE_CHECKING:
+    from functools import partial
+
     from starlette.types import Receive, Scope, Send
 
-    from lib.storage.key_vault import KeyVault
+    from lib.storage.properties import Value
+    from lib.storage.sealing import Sealer
 
 ROOT = Path(__file__).parent.parent.parent
 HEAVY = (
@@ -109,10 +110,14 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_a_sweep_is_over_before_its_lease_and_its_lease_before_the_next_sweep() -> None:
-    """Were every call as slow as it may be: the last page of each table, its deletions, and what is remembered."""
+    """Were every call as slow as it may be: the last page of each table, its deletions, and what is remembered.
+
+    Before that the last operation that is settled, and the search for it.
+    """
+    settling = SETTLE_SECONDS + SEARCH_SECONDS + 2 * CALL_SECONDS
     late = len(SWEPT_TABLES) * (SEARCH_SECONDS + 2 * CALL_SECONDS)
     lease_and_cursors = (2 * ATTEMPTS + 1) * CALL_SECONDS
-    assert lease_and_cursors + SWEEP_SECONDS + late < SWEEP_LEASE_SECONDS < 15 * 60
+    assert lease_and_cursors + settling + SWEEP_SECONDS + late < SWEEP_LEASE_SECONDS < 15 * 60
 
 
 def test_no_function_outlives_a_lease() -> None:
@@ -122,17 +127,18 @@ def test_no_function_outlives_a_lease() -> None:
 
 
 def sweeping(tables: Tables, table: str, monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    """A gateway with these tables, of which it sweeps that one."""
+    """A gateway with these tables, of which it sweeps that one; its operations, in the same, need no key to end."""
     monkeypatch.setattr(module, "SWEPT_TABLES", (table,))
+    monkeypatch.setattr("lib.answers.operations.TABLE", table)
     gateway = Gateway({})
     gateway.tables = tables
-    gateway.operations = Operations(tables, Sealer(KeyRing(cast("KeyVault", None))), gateway.note)  # opens nothing
+    gateway.sealer = cast("Sealer", None)
     return gateway
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged of sweeps and leases."""
-    loggers = {"lib.answers.sweeper", "lib.storage.leases"}
+    loggers = {"lib.answers.sweeper", "lib.storage.leases", "lib.gateway"}
     return [record.message for record in caplog.records if record.name in loggers]
 
 
@@ -161,14 +167,14 @@ async def test_of_two_sweeps_at_once_one_works(
         sweep = asyncio.create_task(first.sweep())
         assert await asyncio.to_thread(searching.wait, 20)
         await second.sweep()
-        assert told(caplog) == ["another run has the lease"]
+        assert told(caplog) == ["operations were settled", "another run has the lease"]
         assert await tables.read(table, "p", "k")
         go_on.set()
         await sweep
-        assert told(caplog)[1:] == ["expired rows were deleted"]
+        assert told(caplog)[2:] == ["expired rows were deleted"]
         assert await tables.read(table, "p", "k") is None
         await second.sweep()
-    assert told(caplog)[2:] == ["expired rows were deleted"]
+    assert told(caplog)[3:] == ["operations were settled", "expired rows were deleted"]
 
 
 @pytest.mark.stack
@@ -181,3 +187,79 @@ async def test_a_sweep_while_storage_is_away_fails_in_the_log_alone(
     await gateway.sweep()
     assert told(caplog) == ["a lease could not be had"]
     assert TIMER in [record.__dict__.get("timer") for record in caplog.records]
+
+
+def overdue(now: float, *, expires: float) -> dict[str, "Value"]:
+    """The row of an operation that nobody has come back for."""
+    row: dict[str, Value] = {"state": "asked", "agent": "sales", "created": now - 900, "deadline": now - 600}
+    return row | {"expires": int(expires)}
+
+
+@pytest.mark.stack
+async def test_a_sweep_ends_the_operations_that_nobody_has_come_back_for(
+    tables: Tables, table: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And says how many."""
+    gateway = sweeping(tables, table, monkeypatch)
+    now = tables.clock.now()
+    for key in ("one", "two"):
+        await tables.insert(table, "p", key, overdue(now, expires=now + 3600))
+    with caplog.at_level(logging.INFO, "lib"):
+        await gateway.sweep()
+    assert [vars(record)["settled"] for record in caplog.records if record.name == "lib.gateway"] == [2]
+    assert {row.values["state"] async for row in tables.rows(table, "p")} == {"failed"}
+
+
+@pytest.mark.stack
+async def test_where_operations_cannot_be_settled_the_sweep_goes_on(
+    tables: Tables,
+    fronted: Tables,
+    front: Front,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Their readers end them; what has expired goes all the same."""
+    gateway = sweeping(fronted, table, monkeypatch)
+    await tables.insert(table, "p", "k", overdue(tables.clock.now(), expires=1))
+    lease = 2
+    front.planned.extend([*[front.pass_on] * lease, Response(status_code=403)])
+    with caplog.at_level(logging.INFO, "lib"):
+        await gateway.sweep()
+    assert told(caplog) == ["operations could not be settled", "expired rows were deleted"]
+    assert await tables.read(table, "p", "k") is None
+
+
+@pytest.mark.stack
+async def test_without_the_lease_no_operation_is_settled(
+    tables: Tables, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it is at it."""
+    gateway, other = (sweeping(tables, table, monkeypatch) for _ in range(2))
+    now = tables.clock.now()
+    await tables.insert(table, "p", "k", overdue(now, expires=now + 3600))
+    async with other.leases.hold(TIMER, 60) as held:
+        assert held
+        await gateway.sweep()
+    row = await tables.read(table, "p", "k")
+    assert row
+    assert row.values["state"] == "asked"
+
+
+async def test_the_timer_runs_the_warmer_as_the_gateway_itself() -> None:
+    """With its own token for Fabric, its own identity for what is shared, and every agent of the settings."""
+    gateway = Gateway(PRODUCTION)
+    async with gateway.azure_credential:
+        warmer = gateway.warmer
+        token = cast("partial[object]", warmer._token)
+        assert (token.func, token.args) == (gateway.on_behalf_of.token_for_app, (gateway.settings.fabric_scope,))
+        assert warmer._identity == (PRODUCTION["TENANT_ID"], PRODUCTION["CLIENT_ID"])
+        assert warmer._settings.keys() == warmer._agents.keys() == {"default"}
+        runs: list[None] = []
+
+        async def run() -> None:
+            runs.append(None)
+
+        warmer.run = run  # type: ignore[method-assign]
+        await gateway.warm()
+        assert len(runs) == 1
