@@ -48,7 +48,8 @@ BELOW: dict[str, set[str]] = {
 PARTS = {
     "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ClientCredential", "DataAgent", "EntraClient", "Flows",
     "KeyRing", "KeyVault", "Limiter", "Meter", "OnBehalfOf", "Questions", "Readiness", "Revocations", "RowKeys",
-    "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator",
+    "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables",
+    "TokenValidator",
 }  # fmt: skip
 """What is made once."""
 
