@@ -42,6 +42,7 @@ SCENARIOS = (
     Scenario("clocks off by up to 2 s", instances=40, load=20, seconds=600, skew=2),
     Scenario("a clock off by an hour", load=5, wrong=3600),
     Scenario("a clock off by an hour, all by 2 s", instances=40, load=5, seconds=600, wrong=-3600, skew=2),
+    Scenario("a clock jumps an hour ahead", load=5, wrong=3600, sets_in=450),
     Scenario("replies to writes are lost", load=5, weather=Weather(lost=0.1)),
     Scenario("so, and calls fail", instances=40, load=5, seconds=600, weather=Weather(failing=0.05, lost=0.05)),
     Scenario("storage away for 60 s", max_instances=5, load=5, weather=Weather(outage=(300, 360))),

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 class Board:
     """One agent's part of the board. `now` is the time by Table Storage, `clock` this instance's own, in seconds.
 
-    `address` is where the agent is: what was found out at another one is not taken.
+    `address` is where the agent is: what was told of another one under its name is not taken.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Board:
         if seconds < max(LEAST_COOLDOWN_SECONDS, stands + 1):
             return
         self._told_until = self._clock() + seconds
-        if not await self._write("cooldown", {"until": self._now() + seconds}):
+        if not await self._write("cooldown", {"address": self._address, "until": self._now() + seconds}):
             self._told_until = -math.inf
 
     async def tell_discovery(self, found: Discovery, seconds: float) -> None:
@@ -168,7 +168,7 @@ class Board:
         protocol, tool, argument, schema_hash = (
             text if isinstance(text, str) and _TEXT.fullmatch(text) else "" for text in texts
         )
-        if values.get("address") != self._address or protocol not in PROTOCOLS or not (tool and argument):
+        if protocol not in PROTOCOLS or not (tool and argument):
             return None
         tasks = values.get("tasks") is True
         return Discovery(Session(protocol, tasks=tasks), Tool(tool, argument, schema_hash, tasks=tasks))
@@ -181,4 +181,4 @@ class Board:
 
     def _values(self, key: str) -> Mapping[str, Any]:
         row = self._rows.get(key)
-        return row.values if row else {}
+        return row.values if row and row.values.get("address") == self._address else {}

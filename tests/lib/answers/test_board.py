@@ -140,11 +140,16 @@ async def test_many_failures_at_once_tell_it_once(board: Board, front: Front) ->
     assert front.methods == ["GET", "POST"]
 
 
-async def test_what_was_discovered_at_another_address_is_not_taken(instance: Make, board: Board) -> None:
-    """The name stands for another agent since; when it may be called is told by name alone."""
+async def test_what_was_told_of_another_address_is_not_taken(instance: Make, board: Board) -> None:
+    """The name stands for another agent since, which tells in its place."""
     await board.tell_cooldown(60)
     await board.tell_discovery(FOUND, 600)
-    assert await instance("https://api.fabric.microsoft.com/elsewhere").read() == Notice(60)
+    moved = instance("https://api.fabric.microsoft.com/elsewhere")
+    assert await moved.read() == Notice()
+    await moved.tell_cooldown(30)
+    await moved.tell_discovery(FOUND, 500)
+    assert await instance("https://api.fabric.microsoft.com/elsewhere").read() == Notice(30, FOUND, 500)
+    assert await instance().read() == Notice()
 
 
 @pytest.mark.parametrize("name", ["", "x" * 513, "x" * 40_000])
