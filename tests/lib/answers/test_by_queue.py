@@ -60,7 +60,7 @@ type Runner = Callable[..., ByQueue]
 
 
 @pytest.fixture
-def runner(  # noqa: PLR0917  # a fixture is an argument
+def runner(
     kept: Operations,
     mailbox: Mailbox,
     way: Questions,
