@@ -114,7 +114,7 @@ async def test_what_another_instance_has_found_out_counts(upstream: Upstream, cl
     """Without a call from here, for as long as it is good."""
 
     class Told(NoNotices):
-        async def read(self) -> Notice:
+        async def read(self, *, at_once: bool = False) -> Notice:  # noqa: ARG002  # it stands there
             tool = Tool("DataAgent_Sales", "userQuestion", "0" * 64, tasks=True)
             return Notice(discovery=Discovery(Session("2025-06-18", tasks=True), tool), discovery_seconds=60)
 

@@ -48,7 +48,7 @@ class Told:
         self.discoveries: list[tuple[Discovery, float]] = []
         self.health: list[bool] = []
 
-    async def read(self) -> Notice:
+    async def read(self, *, at_once: bool = False) -> Notice:  # noqa: ARG002  # it stands there
         """What stands there."""
         self.reads += 1
         return self.notice

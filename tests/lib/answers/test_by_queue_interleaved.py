@@ -31,7 +31,7 @@ from tests.lib.test_settings import PRODUCTION
 INSTANCES = 3
 SECONDS = 90
 PARTITION = "a" * 32
-PERSON = Principal("tenant", "person", "user", "bearer", 0, Assertion("token", 0))
+PERSON = Principal("tenant", "person", "user", "bearer", 0, Assertion("token", 0, 0))
 PLACES = st.integers(0, 50)
 
 

@@ -143,7 +143,7 @@ class World:
         """One question, and whether what was given for it may be."""
         began = self.loop.time()
         agent = SHARED if event.shared else OWN
-        who = Principal("tenant", event.who, "user", "bearer", 0, Assertion(event.who, 0))
+        who = Principal("tenant", event.who, "user", "bearer", 0, Assertion(event.who, 0, 0))
         want = await wanted(cast("RowKeys", Keys()), who, agent, Question(event.text), GATEWAY, anew=event.anew)
 
         async def fetch() -> Encoded:

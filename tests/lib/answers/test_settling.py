@@ -14,6 +14,7 @@ from lib.answers.cache import AnswerKey
 from lib.answers.failures_kept import from_json
 from lib.answers.operation import FINAL, MOVES, Operation, State
 from lib.answers.operations import TOMBSTONE_SECONDS, Operations
+from lib.answers.questions import Given
 from lib.answers.wanted import Wanted
 from lib.answers.work import Work
 from lib.errors import OutcomeUnknown, StateUnavailable
@@ -39,6 +40,11 @@ AFTER: Mapping[State, State] = {
 }
 """What time makes of each state that is not final."""
 
+
+async def unnoted(work: Work, given: Given) -> None:
+    """Nothing here belongs to a conversation."""
+
+
 type Make = Callable[[Tables], Operations]
 
 
@@ -47,7 +53,7 @@ def make(key_vault_client: KeyVault, clock: Clock, table: str, monkeypatch: pyte
     """Makes operations, in a table of this test alone."""
     monkeypatch.setattr("lib.answers.operations.TABLE", table)
     sealer = Sealer(KeyRing(key_vault_client, now=clock))
-    return lambda tables: Operations(tables, sealer, now=clock)
+    return lambda tables: Operations(tables, sealer, unnoted, now=clock)
 
 
 @pytest.fixture
