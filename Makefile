@@ -40,7 +40,13 @@ format: setup ## puts the code into its one form
 	@$(BIN)/ruff check --fix .
 
 check: lint ## what CI runs: lint, then all tests with the coverage of lib
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=99.9
+	@rm -f .coverage .coverage.*
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT; \
+	COVERAGE_FILE=.coverage.integration $(BIN)/python -m pytest --cov --cov-report= tests/integration >"$$log" 2>&1 & beside=$$!; \
+	COVERAGE_FILE=.coverage.unit $(BIN)/python -m pytest --cov --cov-report= --ignore=tests/integration; unit=$$?; \
+	wait $$beside; integration=$$?; cat "$$log"; \
+	exit $$((unit + integration))
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=99.9
 
 clean: ## forgets the local stack's state and everything that was installed
 	rm -rf .local $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -108,7 +108,7 @@ class Board:
     async def tell_health(self, *, answers: bool) -> None:
         """Tells whether the agent could be reached, unless that stands there already."""
         if self._health() is not answers:
-            await self._write("health", {"answers": answers, "at": self._now()})
+            await self._write("health", {"address": self._address, "answers": answers, "at": self._now()})
 
     def _read_behind(self) -> None:
         self._read_at = self._clock()  # the questions that come meanwhile need not read as well

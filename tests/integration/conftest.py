@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from local.serving import Server
 from local.stack import Stack
 from tests.integration.browser import Browser
+from tests.lib.storage.front import Front
 
 SETTINGS = {
     "LOG_LEVEL": "DEBUG",
@@ -45,6 +48,17 @@ def browser(stack: Stack, secrets_seen: set[str]) -> Iterator[Browser]:
     """A new browser, in which nobody is signed in."""
     with Browser(stack, secrets_seen) as opened:
         yield opened
+
+
+@pytest.fixture
+def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
+    """A server before Azurite that counts and can fail, and the connection string that leads through it."""
+    parts = urlsplit(stack.azurite.table_url)
+    front = Front(f"{parts.scheme}://{parts.netloc}")
+    account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
+    with Server(front, host="127.0.0.1") as server:
+        queues = f"QueueEndpoint={stack.azurite.queue_url}"
+        yield front, f"{account}TableEndpoint={server.url}/devstoreaccount1;{queues}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

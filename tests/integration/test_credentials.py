@@ -17,7 +17,7 @@ def ask_with(browser: Browser, stack: Stack, tmp_path: Path) -> Ask:
     """Asks a gateway that has the given kind of credential; returns the reply, and all that it logged."""
 
     def ask(kind: str) -> tuple[httpx.Response, str]:
-        environment = stack.environment | {"CLIENT_CREDENTIAL": kind}
+        environment = stack.environment | {"CLIENT_CREDENTIAL": kind, "ANSWER_CACHE_SECONDS": "0"}
         headers = {"Authorization": f"Bearer {browser.token('alice')}"}
         with (tmp_path / "log").open("wb") as log:
             host = Host(free_port(), environment, log)

@@ -1,5 +1,7 @@
 """Limits, end to end: what one asks too much, only that one is refused; counted over all instances."""
 
+import base64
+import hmac
 import json
 import re
 import statistics
@@ -10,16 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from azure.data.tables import TableClient
 
+from lib.storage.framing import framed
+from lib.storage.row_keys import KEY_DIGITS
+from lib.storage.standings import ROW, TABLE
 from local.entra import tokens
 from local.fabric import Agent, faults
 from local.faults import drop
-from local.people import GATEWAY_CLIENT_ID, GATEWAY_OBJECT_ID, SCRIPT_CLIENT_ID
-from local.serving import Server
+from local.people import GATEWAY_CLIENT_ID, GATEWAY_OBJECT_ID, SCRIPT_CLIENT_ID, TENANT_ID
 from local.stack import Stack
 from tests.integration.browser import Browser
 from tests.integration.callers import page_headers
@@ -43,17 +47,6 @@ def start(stack: Stack, tmp_path: Path) -> Iterator[Start]:
             return running.enter_context(instance_of(stack, tmp_path / uuid.uuid4().hex, SMALL | settings))
 
         yield started
-
-
-@pytest.fixture
-def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
-    """A server before Azurite that counts and can fail, and the connection string that leads through it."""
-    parts = urlsplit(stack.azurite.table_url)
-    front = Front(f"{parts.scheme}://{parts.netloc}")
-    account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
-    with Server(front, host="127.0.0.1") as server:
-        queues = f"QueueEndpoint={stack.azurite.queue_url}"
-        yield front, f"{account}TableEndpoint={server.url}/devstoreaccount1;{queues}"
 
 
 @pytest.fixture
@@ -279,7 +272,16 @@ def test_calls_in_the_gateways_own_name_are_counted_all_together(
         replies = [instance.ask(new_token()) for _ in range(9)]
     finally:
         del stack.fabric.agents[company.object_id]
+        forget_own_calls(stack)
     statuses = [reply.status_code for reply in replies]
     assert statuses == [200] * 7 + [429] * 2, [reply.text for reply in replies]
     refused(replies[-1], "app")
     assert re.match(r'"minute";r=9;', replies[-1].headers["ratelimit"])
+
+
+def forget_own_calls(stack: Stack) -> None:
+    """Deletes the row that counts the gateway's own calls: by this rate it would be full for minutes."""
+    key = base64.b64decode(stack.vault.get("index-key").value)
+    own = hmac.digest(key, framed("partition", TENANT_ID, GATEWAY_CLIENT_ID), "sha256").hex()[:KEY_DIGITS]
+    with TableClient.from_connection_string(stack.azurite.connection_string, TABLE) as rows:
+        rows.delete_entity(own, ROW)

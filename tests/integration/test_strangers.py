@@ -13,7 +13,6 @@ import pytest
 from starlette.responses import Response
 
 from local.faults import drop
-from local.serving import Server
 from local.stack import Host, Stack, free_port
 from tests.integration.browser import Browser
 from tests.lib.storage.front import Front
@@ -63,16 +62,6 @@ class Instance:
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
-
-
-@pytest.fixture
-def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
-    """A server before Azurite that counts and can fail, and the connection string that leads through it."""
-    parts = urlsplit(stack.azurite.table_url)
-    front = Front(f"{parts.scheme}://{parts.netloc}")
-    account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
-    with Server(front, host="127.0.0.1") as server:
-        yield front, f"{account}TableEndpoint={server.url}/devstoreaccount1"
 
 
 @pytest.fixture
