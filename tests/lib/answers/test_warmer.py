@@ -355,7 +355,7 @@ async def test_no_two_questions_take_each_others_place(start: Start, upstream: U
         if place in places:
             break
         places[place] = question
-    agent = replace(agent, questions=(places[place], question.replace(" ", "  ")))
+    agent = replace(agent, questions=tuple(one.replace(" ", "  ") for one in (places[place], question)))
     instance = start({agent: upstream})
     for _ in range(2):
         await instance.warmer.run()
