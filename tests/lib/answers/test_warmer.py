@@ -355,7 +355,7 @@ async def test_no_two_questions_take_each_others_place(start: Start, upstream: U
         if place in places:
             break
         places[place] = question
-    agent = replace(agent, questions=(places[place], question))
+    agent = replace(agent, questions=tuple(one.replace(" ", "  ") for one in (places[place], question)))
     instance = start({agent: upstream})
     for _ in range(2):
         await instance.warmer.run()
@@ -430,6 +430,25 @@ async def test_an_agent_that_is_cooling_down_is_not_called_at_all(
     assert (await told(warm, caplog))["warmed"] == 2
 
 
+async def test_an_agent_that_begins_to_cool_down_during_a_run_is_asked_nothing_more(
+    start: Start, upstream: Upstream, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever instance was told so, while a question was under way here."""
+    agent = shared("first", "second", "third")
+    serving, warm = start({agent: upstream}), start({agent: upstream})
+    clock.now -= clock.now % (3 * PERIOD_SECONDS)
+    await warm.agents[agent.name].discover(Tokens(), soon(), good_for=LASTING_SECONDS)
+    upstream.pause.clear()
+    run = asyncio.create_task(told(warm, caplog))
+    async with asyncio.timeout(5):
+        await upstream.sent("tools/call", 1)
+    await serving.agents[agent.name]._notices.tell_cooldown(300)
+    clock.advance(60)
+    upstream.pause.set()
+    assert await run == {"warmed": 1, "asked": 1, "failed": 1, "spared": 1, "seconds": 60}
+    assert asked(upstream) == ["first"]
+
+
 async def test_an_agent_whose_circuit_is_open_is_not_called_at_all(
     start: Start, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -463,17 +482,23 @@ async def test_a_question_that_asks_back_is_left_alone_for_an_hour(
     assert asked(upstream).count("how much of it") == 2
 
 
-@pytest.mark.parametrize("reply", [saying(FAILED), lambda _: (500, {}, b"")], ids=["no-answer", "outage"])
+@pytest.mark.parametrize(
+    ("reply", "other"), [(saying(FAILED), "asked"), (lambda _: (500, {}, b""), "spared")], ids=["no-answer", "outage"]
+)
 async def test_a_question_that_was_worked_on_in_vain_is_left_alone_for_an_hour(
-    start: Start, upstream: Upstream, clock: Clock, caplog: pytest.LogCaptureFixture, reply: Callable[[str], Wire]
+    start: Start,
+    upstream: Upstream,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    reply: Callable[[str], Wire],
+    other: str,
 ) -> None:
     """It was paid for; one without an answer says nothing of the agent's other questions."""
     agent = shared("never", "always")
     clock.now -= clock.now % (2 * PERIOD_SECONDS)
     upstream.plan("tools/call", reply)
     instance = start({agent: upstream})
-    facts = await told(instance, caplog)
-    assert facts["failed"] == facts.get("asked", 0) + facts.get("spared", 0) == 1
+    assert await told(instance, caplog) == {"warmed": 1, "failed": 1, other: 1}
     clock.advance(2 * PERIOD_SECONDS)
     assert (await told(instance, caplog))["paused"] == 1
     assert asked(upstream) == ["never", "always"]
