@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from azure.data.tables import TableServiceClient
 
 from local.entra import tokens
 from local.fabric import Agent, faults
@@ -281,7 +282,16 @@ def test_calls_in_the_gateways_own_name_are_counted_all_together(
         replies = [instance.ask(new_token()) for _ in range(9)]
     finally:
         del stack.fabric.agents[company.object_id]
+        _forget_own_calls(stack)
     statuses = [reply.status_code for reply in replies]
     assert statuses == [200] * 7 + [429] * 2, [reply.text for reply in replies]
     refused(replies[-1], "app")
     assert re.match(r'"minute";r=9;', replies[-1].headers["ratelimit"])
+
+
+def _forget_own_calls(stack: Stack) -> None:
+    """Lets the tests to come call in the gateway's own name: one a minute would keep them waiting for ten."""
+    with TableServiceClient.from_connection_string(stack.azurite.connection_string) as service:
+        rows = service.get_table_client("principals")
+        for row in rows.query_entities(f"tat gt {int(time.time() + 120) * 1000}L"):
+            rows.delete_entity(row)
