@@ -42,19 +42,20 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Counts a call that was made."""
-        self._left = min(BUDGET_MOST, self._now_left() + BUDGET_PER_CALL)
+        self._refill(BUDGET_PER_CALL)
 
     def spend(self) -> bool:
         """Takes one retry; False where none is left."""
-        self._left = self._now_left()
+        self._refill()
         if self._left < 1:
             return False
         self._left -= 1
         return True
 
-    def _now_left(self) -> float:
-        passed, self._at = self._clock() - self._at, self._clock()
-        return min(BUDGET_MOST, self._left + passed * BUDGET_PER_SECOND)
+    def _refill(self, more: float = 0) -> None:
+        now = self._clock()
+        self._left = min(BUDGET_MOST, self._left + (now - self._at) * BUDGET_PER_SECOND + more)
+        self._at = now
 
 
 async def retry[T](  # noqa: PLR0913  # its clockwork has defaults

@@ -131,7 +131,8 @@ async def test_the_row_ends_with_the_next_day(board: Board, agent: str, tables: 
     await board.tell_health(answers=False)
     row = await tables.read(TABLE, agent, "health")
     assert row
-    assert row.values == {"answers": False, "at": clock.now, "expires": int(clock.now) + KEPT_SECONDS}
+    told = {"answers": False, "at": clock.now, "expires": int(clock.now) + KEPT_SECONDS}
+    assert row.values == told | {"address": ADDRESS.url}
 
 
 async def test_what_was_read_a_minute_ago_is_not_gone_by(

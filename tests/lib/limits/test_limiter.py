@@ -407,7 +407,7 @@ async def test_a_clock_that_falls_behind_lets_nobody_through_too_early(
         with pytest.raises(RateLimited) as refusal:
             await ask(fallen, partition)
         assert refusal.value.retry_after is not None
-        assert refusal.value.retry_after <= 3 + 1  # the header tells whole seconds
+        assert refusal.value.retry_after <= 3 + 3  # the header tells whole seconds, and its way takes time
         assert front.methods == ["GET"] * LOOKS
         assert abs(own.clock.now() - time.time()) < 3
         assert clock.slept == []
