@@ -25,6 +25,7 @@ from local.serving import Server
 from local.vault import Vault
 from tests.clock import Clock
 from tests.lib.storage.front import Front
+from tests.lib.whole import Whole
 
 if TYPE_CHECKING:
     from selectors import BaseSelector
@@ -108,6 +109,15 @@ async def fronted(fronted_state: StateStorage, front: Front) -> AsyncIterator[Ta
     assert not front.planned, "a fault was planned that nothing met"
 
 
+@pytest.fixture(scope="session")
+def queue_server(azurite: Azurite) -> Iterator[tuple[Front, Server]]:
+    """A server in front of Azurite's queues, for the whole run."""
+    parts = urlsplit(azurite.queue_url)
+    front = Front(f"{parts.scheme}://{parts.netloc}")
+    with Server(front, host="127.0.0.1") as server:
+        yield front, server
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock that moves when told to."""
@@ -175,6 +185,27 @@ async def key_vault_client(
     opened = KeyVault(vault.url, credential, now=clock)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def whole(
+    key_vault_client: KeyVault,
+    azurite: Azurite,
+    front_server: tuple[Front, Server],
+    front: Front,
+    queue_server: tuple[Front, Server],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Whole]:
+    """A gateway of real parts, which looks often while it waits."""
+    monkeypatch.setattr("lib.asking.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("lib.asking.LONGEST_PAUSE", 0.001)
+    account, path = azurite.connection_string.partition("TableEndpoint=")[0], "devstoreaccount1"
+    storage = f"{account}TableEndpoint={front_server[1].url}/{path};QueueEndpoint={queue_server[1].url}/{path}"
+    made = Whole(key_vault_client, storage, front, queue_server[0], clock)
+    await made.messages()
+    yield made
+    await made.close()
 
 
 def new_key() -> str:

@@ -1,6 +1,8 @@
 """Replies of a data agent as bytes: recorded ones from tests/samples/mcp, and ones made up on the spot."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,22 @@ def sample(name: str) -> Wire:
     status, *lines = head.decode("ascii").split("\r\n")
     pairs = (line.split(": ", 1) for line in lines)
     return int(status.split()[1]), {key.lower(): value for key, value in pairs}, body
+
+
+def recorded(name: str) -> Callable[[str], Wire]:
+    """The same as the reply to a call of any id."""
+
+    def reply(call_id: str) -> Wire:
+        status, headers, body = sample(name)
+        known = {name: text for name, text in headers.items() if name != "content-length"}
+        return status, known, re.sub(rb'"id":"u\d"', b'"id":' + json.dumps(call_id).encode(), body)
+
+    return reply
+
+
+def refused(code: int, message: str) -> Callable[[str], Wire]:
+    """A JSON-RPC error as the reply to a call of any id."""
+    return lambda call_id: in_json(refusal(call_id, code, message))
 
 
 def answer(call_id: str, result: Any) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """Questions as tasks over the network: begun once, looked at, answered, given up, by recorded replies of an agent."""
 
-import json
-from collections.abc import Callable
-
 import httpx
 import pytest
 
@@ -28,7 +25,7 @@ from lib.errors import (
 )
 from lib.traffic.deadline import Deadline
 from tests.clock import Clock
-from tests.lib.agents.recorded import Wire, answer, in_json, refusal, sample
+from tests.lib.agents.recorded import answer, in_json, recorded, refused, sample
 from tests.lib.agents.upstream import ADDRESS, Planned, Tokens, Upstream, said, soon
 
 HANDSHAKE = ["initialize", "notifications/initialized", "tools/list"]
@@ -39,24 +36,6 @@ SECONDS = 600
 def itself(answer: Answer) -> Answer:
     """An answer as it is."""
     return answer
-
-
-def recorded(name: str) -> Callable[[str], Wire]:
-    """The recorded reply as one to the call at hand."""
-
-    def reply(call_id: str) -> Wire:
-        status, headers, body = sample(name)
-        for number in (b'"u1"', b'"u2"', b'"u3"', b'"u4"'):
-            body = body.replace(number, json.dumps(call_id).encode())
-        headers.pop("content-length", None)
-        return status, headers, body
-
-    return reply
-
-
-def refused(code: int, message: str) -> Planned:
-    """A JSON-RPC error."""
-    return lambda call_id: in_json(refusal(call_id, code, message))
 
 
 @pytest.fixture

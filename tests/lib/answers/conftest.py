@@ -2,9 +2,8 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.queue import TextBase64DecodePolicy
@@ -122,15 +121,6 @@ def way(
 def upstream() -> Upstream:
     """The agent."""
     return Upstream()
-
-
-@pytest.fixture(scope="session")
-def queue_server(azurite: Azurite) -> Iterator[tuple[Front, Server]]:
-    """A server in front of Azurite's queues."""
-    parts = urlsplit(azurite.queue_url)
-    front = Front(f"{parts.scheme}://{parts.netloc}")
-    with Server(front, host="127.0.0.1") as server:
-        yield front, server
 
 
 class Mailbox:

@@ -36,8 +36,7 @@ from lib.errors import (
 )
 from lib.storage.rows import Conflict
 from tests.clock import Clock
-from tests.lib.agents.recorded import Wire, answer, in_json, sample
-from tests.lib.agents.test_data_agent_tasks import recorded, refused
+from tests.lib.agents.recorded import Wire, answer, in_json, recorded, refused, sample
 from tests.lib.agents.upstream import ADDRESS, Planned, Tokens, Upstream
 from tests.lib.answers.conftest import Places, lose_key
 from tests.lib.answers.works import Notes, body, work

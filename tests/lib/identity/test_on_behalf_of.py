@@ -260,6 +260,26 @@ async def test_the_gateways_own_token_is_kept_and_got_anew_too(world: World) -> 
     assert await world.tokens.token_for_app(FABRIC) == "app 2"
 
 
+async def test_a_token_that_has_to_last_is_got_anew_where_the_known_one_does_not(world: World) -> None:
+    """A question that waits in a queue takes one along; who needs none for later uses the newer one too."""
+    assert await world.tokens.token_for(bearer(), FABRIC) == "alice 1"
+    world.clock.advance(3600 - 901)
+    assert await world.tokens.token_for(bearer(), FABRIC, lasting=900) == "alice 1"
+    world.clock.advance(1)
+    assert await world.tokens.token_for(bearer(), FABRIC) == "alice 1"
+    assert await world.tokens.token_for(bearer(), FABRIC, lasting=900) == "alice 2"
+    assert await world.tokens.token_for(bearer(), FABRIC) == "alice 2"
+    assert world.asked == 2
+
+
+async def test_a_token_that_is_never_good_for_so_long_is_used_all_the_same(world: World) -> None:
+    """Nobody has a better one: each time another is asked for, and each is given."""
+    world.seconds = 600
+    told = [await world.tokens.token_for(bearer(), FABRIC, lasting=900) for _ in range(2)]
+    assert told == ["alice 1", "alice 2"]
+    assert await world.tokens.token_for(bearer(), FABRIC) == "alice 2"
+
+
 async def test_an_app_has_nothing_to_ask_with(world: World) -> None:
     """On-behalf-of is for people."""
     with pytest.raises(UserRequired):
