@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import function_app
+from lib.answers.by_queue import QUEUE
 from lib.web.cookies import set_cookie
 from lib.web.response import json_response
 from lib.web.serve import SECURITY_HEADERS
@@ -123,6 +124,13 @@ def test_every_function_takes_every_method_and_asks_for_no_key() -> None:
         binding = trigger.get_dict_repr()
         assert not binding.get("methods")
         assert binding["authLevel"] == func.AuthLevel.ANONYMOUS
+
+
+def test_questions_are_taken_from_where_they_are_left() -> None:
+    """The queue's name, and the connection that Azure Functions reads from the settings of ours."""
+    triggers = [function._function.get_trigger() for function in function_app.app._function_builders]
+    (queue,) = [trigger.get_dict_repr() for trigger in triggers if trigger and trigger.type == "queueTrigger"]
+    assert (queue["queueName"], queue["connection"]) == (QUEUE, "STATE_STORAGE")
 
 
 def test_what_the_host_answers_by_itself_has_our_security_headers() -> None:
