@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
@@ -25,7 +26,6 @@ MANY = 20
 """More requests than one agent gets while its fault lasts."""
 CLAIMS = json.dumps({"access_token": {"acrs": {"essential": True, "value": "c1"}}})
 MEGABYTE = 2**20
-BOMB = gzip.compress(bytes(50 * MEGABYTE))
 
 
 class Peer:
@@ -164,6 +164,17 @@ async def _megabytes(count: int) -> AsyncIterator[bytes]:
         yield b" " * MEGABYTE
 
 
+async def bomb(scope: Scope, receive: Receive, send: Send) -> None:
+    """A small body that would unfold into 50 MB."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    await Response(_packed(50), headers=headers)(scope, receive, send)
+
+
+@cache
+def _packed(megabytes: int) -> bytes:
+    return gzip.compress(bytes(megabytes * MEGABYTE))
+
+
 def error(status: int, code: str, retry_after: str = "") -> ASGIApp:
     """A refusal in the form that all of Fabric's have."""
     body = {"requestId": "r", "errorCode": code, "message": "Told by Fabric.", "isRetriable": False}
@@ -186,7 +197,7 @@ FAULTS: Mapping[str, Fault] = {
     "certificate of another authority": Broken(Peer.masquerade),
     "connection reset within the reply": Met(faults.cut(20)),
     "reply of 50 MB": Met(flood),
-    "gzip bomb": Met(Response(BOMB, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})),
+    "gzip bomb": Met(bomb),
     "HTML page with 200": Met(HTMLResponse("<html>maintenance</html>")),
     "HTML page with 500": Met(HTMLResponse("<html>error</html>", 500)),
     "another JSON-RPC id": Met(faults.misaddress(), ("initialize", "tools/list", QUESTION)),

@@ -1,5 +1,7 @@
 """Gateways beside the one that the stack has: processes with settings of their own, which end with the test."""
 
+import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +16,30 @@ QUESTION = "What are the total sales by month?"
 
 
 class Instance:
-    """A gateway of its own, and a client of it. Its log is the file `log`."""
+    """A gateway of its own, and a client of it for each thread. Its log is the file `log`."""
 
     def __init__(self, host: Host, log: Path) -> None:
         self.host = host
         self.log = log
-        self.http = httpx.Client(base_url=host.url, trust_env=False, timeout=60, limits=httpx.Limits())
+        self._tls = ssl.create_default_context()  # dear to make, and every client wants one
+        self._own = threading.local()
+        self._clients: list[httpx.Client] = []
+
+    @property
+    def http(self) -> httpx.Client:
+        """The client of this thread.
+
+        A pool that threads share may close a connection that rests just when one of them takes it; and what rests for
+        longer may be closed by the host just then.
+        """
+        client: httpx.Client | None = getattr(self._own, "client", None)
+        if client is None:
+            limits = httpx.Limits(keepalive_expiry=2)
+            client = self._own.client = httpx.Client(
+                base_url=self.host.url, trust_env=False, timeout=60, limits=limits, verify=self._tls
+            )
+            self._clients.append(client)
+        return client
 
     def ask(
         self, token: str, question: str = QUESTION, *, headers: Mapping[str, str] | None = None, **fields: str
@@ -34,7 +54,8 @@ class Instance:
 
     def close(self) -> None:
         """Closes the connections and ends the process."""
-        self.http.close()
+        for client in self._clients:
+            client.close()
         self.host.stop()
 
 
