@@ -13,8 +13,9 @@ from lib.answers.encoding import encode
 from lib.answers.operation import Operation
 from lib.answers.questions import Given
 from lib.errors import NotAcceptable
-from lib.replies import CSV, JSON, LOOK_AGAIN_SECONDS, MOST_ON_LOOP, answer_reply, operation_reply, operation_status
+from lib.replies import CSV, LOOK_AGAIN_SECONDS, MOST_ON_LOOP, answer_reply, operation_reply, operation_status
 from lib.storage.rows import Row
+from lib.web.bodies import JSON
 
 LIMITS = (("RateLimit", '"minute";r=2;t=3'), ("RateLimit-Policy", '"minute";q=20;w=60'))
 TABLE = Answer("| n |\n| --- |\n| 5 |", "n\n5", (Table(("n",), (("5",),)), Table(("m",), (("=6",),))))

@@ -124,7 +124,7 @@ class Whole:
 def by_token(clock: Clock, **more: Any) -> Principal:
     """Somebody new, who brings an access token."""
     described: Mapping[str, Any] = {"kind": "user", "signed_in": "bearer", "expires_at": clock.now + 4000}
-    grant = Assertion(f"assertion {uuid.uuid4()}", clock.now + 4000)
+    grant = Assertion(f"assertion {uuid.uuid4()}", clock.now + 4000, clock.now)
     return Principal(TENANT, str(uuid.uuid4()), **{**described, "grant": grant, **more})
 
 
