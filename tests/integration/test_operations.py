@@ -73,6 +73,19 @@ def bob(browser: Browser, stack: Stack) -> Script:
     return Script(stack.public_url, browser.token("bob"))
 
 
+@pytest.fixture
+def person(stack: Stack) -> Iterator[Person]:
+    """Somebody of this test alone, without conversations, and of whose questions none is under way."""
+    with newcomers(stack, 1) as (one,):
+        yield one
+
+
+@pytest.fixture
+def newcomer(browser: Browser, stack: Stack, person: Person) -> Script:
+    """A script of theirs."""
+    return Script(stack.public_url, browser.token(person.key))
+
+
 @pytest.fixture(autouse=True)
 def _no_fault_left(stack: Stack) -> Iterator[None]:
     """A fault that nobody met is not the next test's."""
@@ -324,20 +337,20 @@ def test_a_request_that_is_under_way_is_not_begun_again(alice: Script, stack: St
 # Conversations
 
 
-def test_a_conversation_goes_on_through_questions_and_operations(alice: Script, bob: Script) -> None:
+def test_a_conversation_goes_on_through_questions_and_operations(newcomer: Script, bob: Script) -> None:
     """A follow-up means what was said before, as soon as the answer is seen; it is listed, and nobody else's."""
-    begun = alice.waited(alice.begin("total sales by product", conversation_id="new")).json()
+    begun = newcomer.waited(newcomer.begin("total sales by product", conversation_id="new")).json()
     conversation_id = begun["conversation_id"]
-    follow_up = alice.ask("and by month?", conversation_id=conversation_id).json()
+    follow_up = newcomer.ask("and by month?", conversation_id=conversation_id).json()
     assert follow_up["conversation_id"] == conversation_id
     assert len(follow_up["answer"]["tables"][0]["rows"]) == 12
-    turns = alice.call("GET", f"/api/conversations/{conversation_id}").json()["turns"]
+    turns = newcomer.call("GET", f"/api/conversations/{conversation_id}").json()["turns"]
     assert [turn["content"] for turn in turns][::2] == ["total sales by product", "and by month?"]
-    for who, wanted in ((bob, conversation_id), (alice, UNKNOWN)):
+    for who, wanted in ((bob, conversation_id), (newcomer, UNKNOWN)):
         refused = who.ask(conversation_id=wanted)
         assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
     history = [{"role": "user", "content": "total sales"}]
-    refused = alice.ask(conversation_id=conversation_id, history=history)
+    refused = newcomer.ask(conversation_id=conversation_id, history=history)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "history")
 
 
@@ -383,13 +396,6 @@ def thinkers(running: Thinkers, person: Person) -> Thinkers:
     agent = replace(TASK_AGENT, readers=frozenset({person.object_id}))
     running.fabric.agents[TASK_AGENT.object_id] = agent
     return running
-
-
-@pytest.fixture
-def person(stack: Stack) -> Iterator[Person]:
-    """Somebody of this test alone, of whose questions none is under way."""
-    with newcomers(stack, 1) as (one,):
-        yield one
 
 
 @pytest.fixture
@@ -481,20 +487,22 @@ def test_messages_hold_ids_and_nothing_else(alice: Script, stack: Stack) -> None
     assert operation_id in {message["operation"] for message in messages}
 
 
-def test_rows_hold_no_question_answer_or_token_in_clear(alice: Script, stack: Stack, secrets_seen: set[str]) -> None:
+def test_rows_hold_no_question_answer_or_token_in_clear(
+    newcomer: Script, person: Person, stack: Stack, secrets_seen: set[str]
+) -> None:
     """While an operation waits, after it has ended, under a key and in a conversation."""
     canary = "total sales by month of the canary Quastenflosser"
     stack.fabric.faults.plan("tools/call", faults.late(0.3))
     calls = stack.fabric.calls["tools/call"]
-    reply = alice.ask(canary, key() | ASYNC, conversation_id="new")
+    reply = newcomer.ask(canary, key() | ASYNC, conversation_id="new")
     accepted = stored(stack)
     until(lambda: stack.fabric.calls["tools/call"] > calls)
     asked = stored(stack)
-    answered = alice.waited(reply.headers["location"])
+    answered = newcomer.waited(reply.headers["location"])
     assert answered.status_code == 200, answered.text
     rows = accepted + asked + stored(stack)
     assert reply.json()["id"].encode() in rows
-    hidden = {canary, "Quastenflosser", answered.json()["answer"]["text"][:40], ALICE.object_id, *secrets_seen}
+    hidden = {canary, "Quastenflosser", answered.json()["answer"]["text"][:40], person.object_id, *secrets_seen}
     assert [secret for secret in hidden if len(secret) > 8 and secret.encode() in rows] == []
     assert not re.search(rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}", rows)
 
