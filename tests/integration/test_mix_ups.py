@@ -147,7 +147,7 @@ def test_nobody_gets_what_is_anothers(
     told = Crowd(stack, instance, callers).ask(list(wishes(chance, callers, list(agents))))
     assert told.total() == REQUESTS
     assert told.keys() >= {"miss", "collapsed", "hit", "stale", "circuit_open", "identity_provider_unavailable"}
-    assert told["miss"] + told["collapsed"] + told["hit"] + told["stale"] > REQUESTS / 2
+    assert told["miss"] + told["collapsed"] + told["hit"] + told["stale"] > REQUESTS / 4
     assert len(told.keys() & {code for codes in TOLD.values() for code in codes}) >= 5
 
 
@@ -173,13 +173,13 @@ def served_by_entra(stack: Stack) -> ASGIApp:
 
 
 def wishes(chance: random.Random, callers: Sequence[Caller], agents: Sequence[str]) -> Iterator[Wish]:
-    """The requests in their order. The same one often comes several times in a row, by either way of the person."""
+    """The requests in their order. The same one often comes several times in a row, now and then by a session."""
     left = REQUESTS
     while left:
         place, agent, question = chance.randrange(PEOPLE), chance.choice(agents), chance.choice(QUESTIONS)
         for _ in range(min(left, chance.choice((1, 1, 2, 6)))):
             left -= 1
-            yield Wish(callers[place + chance.choice((0, PEOPLE))], agent, question)
+            yield Wish(callers[place + chance.choice((0, 0, 0, PEOPLE))], agent, question)
 
 
 class Crowd:
