@@ -182,7 +182,7 @@ class Host:
 
     def wait_for_log(self, text: str) -> str:
         """Return the next line with this text in it; anything before it is gone."""
-        while text not in (line := self.log.get(timeout=10)):
+        while text not in (line := self.log.get(timeout=60)):
             pass
         return line
 
