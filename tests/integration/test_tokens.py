@@ -321,9 +321,9 @@ INVALID = FORMS | HEADERS | {f"a signature: {name}": case for name, case in SIGN
 BAD_TOKEN = 'Bearer realm="", error="invalid_token", error_description="The access token {}"'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def mint(stack: Stack) -> Mint:
-    """What mints as the stack's tenant does."""
+    """What mints as the stack's tenant does, at the time of the test."""
     return Mint(stack)
 
 
