@@ -133,7 +133,7 @@ def broken_work(message: func.QueueMessage) -> None:
     raise ValueError("the work broke")
 
 
-@app.queue_trigger(arg_name="message", queue_name="endless", connection="STATE")
+@app.queue_trigger(arg_name="message", queue_name="endless", connection="ALONE")
 async def endless_work(message: func.QueueMessage) -> None:
     logging.info("endless work begins")
     await asyncio.Event().wait()
@@ -465,7 +465,7 @@ def test_a_message_under_way_is_given_up_when_the_host_ends(app_directory: Path,
     cloud = "AccountName=contoso;AccountKey=eA==;QueueEndpoint=https://contoso.queue.core.windows.net"
     with (
         _queue(azurite, "endless") as queue,
-        _running(app_directory, STATE=azurite.connection_string, CLOUD=cloud) as host,
+        _running(app_directory, ALONE=azurite.connection_string, CLOUD=cloud) as host,
     ):
         assert host.wait_for_log("no messages are taken from queue elsewhere: CLOUD does not lead to Azurite")
         queue.send_message(_encoded("text"))
