@@ -231,6 +231,10 @@ class Questions:
         self, wanted: "Wanted", valid_after: float, deadline: "Deadline", agent: Agent
     ) -> tuple[str, Kept] | _Refused:
         """Asks as the leader of all who ask the same here, who alone is charged; the place ends with the call."""
+        try:
+            self._limiter.refuse_known(wanted.payer)  # a flood costs no look
+        except RateLimited as fault:
+            return _Refused(wanted.payer, fault)
         found = await self._look(wanted)
         if kept := self._fresh(wanted, valid_after):
             return "kept", kept

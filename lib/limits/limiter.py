@@ -113,6 +113,14 @@ class Limiter:
         """Counts one call, which takes no place. Raises `RateLimited` or `StateUnavailable`."""
         await self._admit(partition, _Question(self._new_id(), 0))
 
+    def refuse_known(self, partition: str) -> None:
+        """Raises `RateLimited` where the row that is known here refuses by a rate: so would any later one of its."""
+        known, now = self._standings.known(partition), self._now_ms()
+        usage = Usage.read(known.values if known else {})
+        refusal = usage.refusal(self._limits, now) if usage.sensible(self._limits, now) == usage else None
+        if refusal and refusal.policy != "in-flight":
+            raise self._refused(refusal)
+
     def fields(self, partition: str) -> tuple[tuple[str, str], ...]:
         """The reply's fields that tell how much is left, as far as it is known here."""
         if (known := self._standings.known(partition)) is None:
