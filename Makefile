@@ -5,16 +5,17 @@ SHELL := /bin/sh
 PYTHON ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .tools
 PORT ?= 7071
 # USER is in every shell's environment: only one given on the command line means a person of the local stack
 PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 
 STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
 
-.PHONY: help setup run ask token test check lint format clean
+.PHONY: help setup run ask token test check lint lint-code lint-infra lint-delivery format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready node_modules/.ready ## Python and Node packages, in this folder alone
 
@@ -30,10 +31,16 @@ token: ## an access token for the running stack, alone on one line: make token U
 test: setup ## all tests, with what they need started and ended by themselves
 	@$(BIN)/python -m pytest
 
-lint: setup ## format, lint and types
+lint: lint-code lint-infra lint-delivery ## everything that is checked without running it
+
+lint-code: setup ## Python: format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+lint-infra: setup $(TOOLS)/.ready ## Bicep: parsed whole, and scanned
+
+lint-delivery: setup $(TOOLS)/.ready ## workflows, container, YAML, secrets and pins
 
 format: setup ## puts the code into its one form
 	@$(BIN)/ruff format .
@@ -49,7 +56,7 @@ check: lint ## what CI runs: lint, then all tests with the coverage of lib
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=99.9
 
 clean: ## forgets the local stack's state and everything that was installed
-	rm -rf .local $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .local $(VENV) $(TOOLS) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || \
@@ -57,6 +64,13 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Python packages into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(TOOLS)/.ready: requirements-tools.txt
+	@echo "installing the tools of the checks into $(TOOLS) ..."
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pycep-parser==0.7.1
 	@touch $@
 
 node_modules/.ready: package.json package-lock.json
