@@ -1,0 +1,1 @@
+"""What pipelines and operators run; nothing here is deployed."""
