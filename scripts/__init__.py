@@ -1,1 +1,1 @@
-"""What pipelines and operators run; nothing here is deployed."""
+"""What is run beside the gateway: to examine an environment, and to check what was deployed."""

@@ -48,7 +48,7 @@ def gate(words: str) -> str:
         ("zizmor", ".github/workflows/a.yml", GOOD.replace("permissions: {}\njobs", "jobs"), "excessive-permissions"),
         ("vendor.github-workflows", ".github/workflows/a.yml", GOOD.replace("jobs", "job"), "'job' was unexpected"),
         ("require-timeout", ".github/workflows/a.yml", GOOD.replace("timeout-minutes: 1, ", ""), "timeout-minutes"),
-        ("vendor.dependabot", ".github/dependabot.yml", "version: 3\nupdates: []\n", "3 is not one of"),
+        ("vendor.dependabot", ".github/dependabot.yml", "version: 3\nupdates: []\n", "2 was expected"),
         ("hadolint", "Dockerfile", "FROM debian:latest\n", "DL3007"),
         ("hadolint", "Dockerfile", "FROM debian:12\nRUN apt-get install curl\n", "DL3008"),
         ("yamllint", "a.yaml", "a: 1\na: 2\n", "duplication of key"),
