@@ -8,9 +8,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import bicep_symbols
 import tree_sitter_bicep
 from pycep import BicepParser
 from tree_sitter import Language, Node, Parser
@@ -19,7 +20,7 @@ KINDS = {"parameters": "parameter", "variables": "variable", "resources": "resou
 """What is declared, as pycep and as tree-sitter (`…_declaration`) call it."""
 
 EXTENSIONS = {"entra/main.bicep": "extension microsoftGraphV1\n"}
-"""The only files with a first line that tree-sitter does not know: it is given the others."""
+"""The only files with a line that a parser does not know: both are given an empty one instead."""
 
 _tree_sitter = Parser(Language(tree_sitter_bicep.language()))
 _pycep = BicepParser()
@@ -27,49 +28,51 @@ _pycep = BicepParser()
 
 def main() -> int:
     """Checks the folder that is named, and tells every problem."""
-    root = Path(sys.argv[1])
-    problems = [problem for path in sorted(root.rglob("*.bicep")) for problem in template_problems(root, path)]
-    problems += [problem for path in sorted(root.rglob("*.bicepparam")) for problem in parameter_problems(path)]
+    root = Path(sys.argv[1]).resolve()
+    sources = {path: source(root, path) for suffix in ("bicep", "bicepparam") for path in root.rglob(f"*.{suffix}")}
+    trees = {path: _tree_sitter.parse(text.encode()).root_node for path, text in sorted(sources.items())}
+    problems = [problem for path, tree in trees.items() for problem in reading_problems(path, sources[path], tree)]
+    problems += [problem for path in trees for problem in name_problems(path, trees)]
     problems += scan_problems(root)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(problem.replace(f"{root.parent}/", ""), file=sys.stderr)
     return 1 if problems else 0
 
 
-def template_problems(root: Path, path: Path) -> Iterator[str]:
-    """What is wrong with one template."""
+def source(root: Path, path: Path) -> str:
+    """A file as both parsers take it: parameters as the variables of a template, and without an extension's line."""
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".bicepparam":
+        return re.sub(r"^param (\w+) =", r"var \1 =", text, flags=re.MULTILINE).replace("using ", "// using ", 1)
     first_line = EXTENSIONS.get(path.relative_to(root).as_posix(), "")
-    if not text.startswith(first_line):
-        yield f"{path}: no longer starts with {first_line.strip()!r}"
-    tree = _tree_sitter.parse(("\n" + text.removeprefix(first_line) if first_line else text).encode())
-    yield from (f"{path}:{node.start_point.row + 1}: not understood (tree-sitter)" for node in faults(tree.root_node))
+    return text.replace(first_line, "\n", 1) if first_line else text
+
+
+def reading_problems(path: Path, text: str, tree: Node) -> Iterator[str]:
+    """What could not be read of one file, or was read by one parser alone."""
+    yield from (f"{path}:{node.start_point.row + 1}: not understood (tree-sitter)" for node in faults(tree))
     try:
         parsed = _pycep.parse(text=text)
     except Exception as fault:  # noqa: BLE001  # lark and pycep raise what they like
         yield f"{path}: not understood (pycep): {str(fault).splitlines()[0]}"
         return
     for kind, word in KINDS.items():
-        declared = sorted(names(tree.root_node, f"{word}_declaration"))
+        declared = sorted(bicep_symbols.declarations(tree, word))
         if declared != sorted(parsed.get(kind, {})):
             yield f"{path}: the parsers have found other {kind}: {declared} and {sorted(parsed.get(kind, {}))}"
 
 
-def parameter_problems(path: Path) -> Iterator[str]:
-    """What is wrong with one file of parameters: read as a template in which they are variables."""
-    text, used = re.subn(r"^using '([^']+)'$", "", path.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
-    if not used:
-        yield f"{path}: uses no template"
-    text = re.sub(r"^param (\w+) =", r"var \1 =", text, flags=re.MULTILINE)
-    tree = _tree_sitter.parse(text.encode())
-    yield from (f"{path}:{node.start_point.row + 1}: not understood (tree-sitter)" for node in faults(tree.root_node))
-    try:
-        found = sorted(_pycep.parse(text=text).get("variables", {}))
-    except Exception as fault:  # noqa: BLE001  # as above
-        yield f"{path}: not understood (pycep): {str(fault).splitlines()[0]}"
+def name_problems(path: Path, trees: Mapping[Path, Node]) -> Iterator[str]:
+    """What is wrong with the names in one file."""
+    if path.suffix == ".bicep":
+        yield from bicep_symbols.template_problems(path, trees)
         return
-    if found != sorted(names(tree.root_node, "variable_declaration")):
-        yield f"{path}: the parsers have found other parameters"
+    used = re.search(r"^using '([^']+)'$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    template = (path.parent / used[1]).resolve() if used else path
+    if template.suffix != ".bicep" or template not in trees:
+        yield f"{path}: uses no template that is here"
+        return
+    yield from bicep_symbols.parameter_file_problems(path, trees[path], trees[template])
 
 
 def faults(node: Node) -> Iterator[Node]:
@@ -78,14 +81,6 @@ def faults(node: Node) -> Iterator[Node]:
         yield node
     for child in node.children:
         yield from faults(child)
-
-
-def names(node: Node, kind: str) -> Iterator[str]:
-    """The names of declarations of one kind, wherever they are: those within another one are what pycep loses."""
-    if node.type == kind:
-        yield next(child.text.decode() for child in node.children if child.type == "identifier" and child.text)
-    for child in node.children:
-        yield from names(child, kind)
 
 
 def scan_problems(root: Path) -> Iterator[str]:
