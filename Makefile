@@ -39,7 +39,7 @@ lint-code: setup ## Python: format, lint and types
 	@$(BIN)/mypy
 
 lint-infra: setup $(TOOLS)/.ready ## Bicep: parsed whole, and scanned
-	@$(TOOLS)/bin/python scripts/check_bicep.py infra
+	@$(TOOLS)/bin/python -m scripts.check_bicep infra
 	@$(TOOLS)/bin/shellcheck infra/*.sh infra/entra/*.sh
 
 lint-delivery: setup $(TOOLS)/.ready ## workflows, container, YAML, secrets and pins

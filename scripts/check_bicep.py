@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import bicep_symbols
 import tree_sitter_bicep
 from pycep import BicepParser
 from tree_sitter import Language, Node, Parser
+
+from scripts import bicep_symbols
 
 KINDS = {"parameters": "parameter", "variables": "variable", "resources": "resource", "modules": "module"}
 """What is declared, as pycep and as tree-sitter (`…_declaration`) call it."""
@@ -29,14 +31,19 @@ _pycep = BicepParser()
 def main() -> int:
     """Checks the folder that is named, and tells every problem."""
     root = Path(sys.argv[1]).resolve()
-    sources = {path: source(root, path) for suffix in ("bicep", "bicepparam") for path in root.rglob(f"*.{suffix}")}
-    trees = {path: _tree_sitter.parse(text.encode()).root_node for path, text in sorted(sources.items())}
-    problems = [problem for path, tree in trees.items() for problem in reading_problems(path, sources[path], tree)]
-    problems += [problem for path in trees for problem in name_problems(path, trees)]
-    problems += scan_problems(root)
+    problems = [*template_problems(root), *scan_problems(root)]
     for problem in problems:
         print(problem.replace(f"{root.parent}/", ""), file=sys.stderr)
     return 1 if problems else 0
+
+
+def template_problems(root: Path) -> Iterator[str]:
+    """What is wrong with the files below `root`, by what they say themselves."""
+    sources = {path: source(root, path) for suffix in ("bicep", "bicepparam") for path in root.rglob(f"*.{suffix}")}
+    trees = {path: _tree_sitter.parse(text.encode()).root_node for path, text in sorted(sources.items())}
+    for path, tree in trees.items():
+        yield from reading_problems(path, sources[path], tree)
+        yield from name_problems(path, trees)
 
 
 def source(root: Path, path: Path) -> str:
@@ -52,7 +59,7 @@ def reading_problems(path: Path, text: str, tree: Node) -> Iterator[str]:
     """What could not be read of one file, or was read by one parser alone."""
     yield from (f"{path}:{node.start_point.row + 1}: not understood (tree-sitter)" for node in faults(tree))
     try:
-        parsed = _pycep.parse(text=text)
+        parsed: Mapping[str, Any] = _pycep.parse(text=text)
     except Exception as fault:  # noqa: BLE001  # lark and pycep raise what they like
         yield f"{path}: not understood (pycep): {str(fault).splitlines()[0]}"
         return
@@ -86,7 +93,7 @@ def faults(node: Node) -> Iterator[Node]:
 def scan_problems(root: Path) -> Iterator[str]:
     """What checkov finds, and whether it has looked at all."""
     checkov = Path(sys.executable).with_name("checkov")
-    command = [checkov, "--config-file", root / "checkov.yaml", "-d", root, "-o", "json"]
+    command = [str(checkov), "--config-file", str(root / "checkov.yaml"), "-d", str(root), "-o", "json"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     for line in ended.stderr.splitlines():
         if re.search(r"\[(ERROR|WARNING) *\]|Traceback", line):

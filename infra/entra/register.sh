@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The app registration of the gateway, by az alone: the same as main.bicep beside this file, for those who cannot use
 # the Graph extension of Bicep. It may be run as often as wanted: before the infrastructure is deployed, which needs the
-# client id, and after it, with --identity and --url from the outputs of the deployment.
+# client id, and after it, with --identity and --url from the outputs of the deployment. What is not named stays as it is.
 #
 #   infra/entra/register.sh --name contoso-gateway
 #   infra/entra/register.sh --name contoso-gateway --url https://ask.contoso.com --identity <identityPrincipalId>
@@ -63,10 +63,9 @@ tenant=$(az account show --query tenantId --output tsv)
 login=$(az cloud show --query endpoints.activeDirectory --output tsv)
 graph=$(az cloud show --query endpoints.microsoftGraphResourceId --output tsv)
 application="${graph%/}/v1.0/applications(uniqueName='$name')"
+web=''
 if [ -n "$url" ]; then
-  web="\"redirectUris\":[\"$url/api/login/callback\",\"$url/api/app\"],\"logoutUrl\":\"$url/api/logout/frontchannel\""
-else
-  web='"redirectUris":[]'
+  web="\"redirectUris\":[\"$url/api/login/callback\",\"$url/api/app\"],\"logoutUrl\":\"$url/api/logout/frontchannel\","
 fi
 
 # PATCH by unique name makes what is not there yet, and brings what is there to this state.
@@ -96,8 +95,8 @@ patch "$application" "{
      \"displayName\": \"Operate the gateway\", \"allowedMemberTypes\": [\"User\", \"Application\"],
      \"description\": \"Sees the details of readiness and ends the sessions of others.\"}
   ],
-  \"web\": {$web, \"implicitGrantSettings\": {\"enableAccessTokenIssuance\": false, \"enableIdTokenIssuance\": false}},
-  \"spa\": {\"redirectUris\": [$spas]},
+  \"web\": {$web\"implicitGrantSettings\": {\"enableAccessTokenIssuance\": false, \"enableIdTokenIssuance\": false}},
+  ${spas:+\"spa\": {\"redirectUris\": [$spas]\},}
   \"optionalClaims\": {
     \"accessToken\": [{\"name\": \"acct\"}, {\"name\": \"idtyp\"}, {\"name\": \"login_hint\"}, {\"name\": \"sid\"}, {\"name\": \"acrs\"}],
     \"idToken\": [{\"name\": \"acct\"}, {\"name\": \"login_hint\"}, {\"name\": \"sid\"}]
@@ -114,14 +113,16 @@ patch "$application" "{
 }"
 
 # A client can be let in without consent only once the scope is there.
-patch "$application" "{\"api\": {\"preAuthorizedApplications\": [$clients]}}"
+if [ -n "$clients" ]; then
+  patch "$application" "{\"api\": {\"preAuthorizedApplications\": [$clients]}}"
+fi
 
 client_id=$(az rest --method GET --url "$application?\$select=appId" --query appId --output tsv)
 patch "${graph%/}/v1.0/servicePrincipals(appId='$client_id')" '{}'
 
 if [ -n "$identity" ]; then
   # A wrong subject is accepted here, and refused when the gateway asks for its first token.
-  patch "$application/federatedIdentityCredentials(name='managed-identity')" "{
+  patch "${graph%/}/v1.0/applications(appId='$client_id')/federatedIdentityCredentials(name='managed-identity')" "{
     \"description\": \"The managed identity of the gateway\",
     \"issuer\": \"${login%/}/$tenant/v2.0\",
     \"subject\": \"$identity\",

@@ -81,7 +81,8 @@ def fires(workspace: duckdb.DuckDBPyConnection, name: str, rows: Rows) -> bool:
         )
         workspace.execute(f"INSERT INTO {table} (TimeGenerated, {columns}) VALUES (now(), {places})", values)  # noqa: S608
     found = workspace.execute(translated(QUERIES[name])).fetchall()
-    return len(found) > RULES[name]["rows"]
+    most: int = RULES[name]["rows"]
+    return len(found) > most
 
 
 @cache
