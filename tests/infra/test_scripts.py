@@ -69,7 +69,7 @@ class Azure:
             "AZ_CLIENT": CLIENT,
             "TMPDIR": str(self.home / "tmp"),
         }
-        command = [INFRA / script, *arguments]
+        command = [str(INFRA / script), *arguments]
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
     @property
