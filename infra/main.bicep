@@ -4,7 +4,8 @@
 targetScope = 'resourceGroup'
 
 // The settings that have a default in the app (docs/settings.md). Names that are not listed here are refused by the
-// compiler; an empty text counts as not set. Whatever the template knows by itself is not among them.
+// compiler; an empty text counts as not set. Whatever the template knows by itself is not among them. A header of OTLP
+// with a key in it is a secret: put it into the vault, and give '@Microsoft.KeyVault(SecretUri=…)' here.
 type optionalSettings = {
   ALLOWED_ORIGINS: string?
   ALLOWED_TENANTS: string?
@@ -109,7 +110,7 @@ param alwaysReadyQuestions int = 0
 @description('Spreads instances over zones. Every always-ready group then has two instances at least.')
 param zoneRedundant bool = false
 
-@description('Redundancy of both storage accounts.')
+@description('Redundancy of both storage accounts; over zones where zoneRedundant is true.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GZRS'])
 param storageSku string = 'Standard_ZRS'
 

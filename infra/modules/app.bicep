@@ -180,7 +180,7 @@ resource noScmPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@
   }
 }
 
-resource deployer 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(deployPrincipalId)) {
+resource pipelineRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(deployPrincipalId)) {
   name: guid(site.id, deployPrincipalId, websiteContributor)
   scope: site
   properties: {
