@@ -74,9 +74,10 @@ def _steps(patient: Patient, overheard: Overheard) -> Iterator[Step]:
     for tenant_id in sorted(settings.allowed_tenants, key=lambda each: each != settings.tenant_id):
         yield Step(entra.tenant_name(tenant_id), partial(entra.tenant, tenant_id=tenant_id))
     own = entra.tenant_name(settings.tenant_id)
-    yield Step(entra.CREDENTIAL, partial(entra.client_credential, overheard=overheard), (own,))
+    by = azure_identity.NAME if settings.client_credential == "managed-identity" else key_vault.NAME
+    yield Step(entra.CREDENTIAL, partial(entra.client_credential, overheard=overheard), (own, by))
     yield Step(person.TOKEN, person.token, (own,))
-    yield Step(person.ON_BEHALF_OF, partial(person.on_behalf_of, overheard=overheard), (person.TOKEN,))
+    yield Step(person.ON_BEHALF_OF, partial(person.on_behalf_of, overheard=overheard), (entra.CREDENTIAL, person.TOKEN))
     yield Step(person.PROFILES, person.profiles, (person.ON_BEHALF_OF,))
     for name in settings.agents:
         yield Step(agents.agent_name(name), partial(agents.agent, name=name))

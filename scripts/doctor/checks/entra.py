@@ -2,7 +2,7 @@
 
 import httpx
 
-from lib.errors import ClientCredentialRejected, GatewayError, IdentityProviderUnavailable
+from lib.errors import GatewayError, IdentityProviderUnavailable
 from scripts.doctor.aadsts import entra_refuses
 from scripts.doctor.overheard import Overheard
 from scripts.doctor.patient import Patient
@@ -42,8 +42,9 @@ async def client_credential(patient: Patient, overheard: Overheard) -> Finding:
     kind = patient.settings.client_credential
     try:
         await patient.gateway.on_behalf_of.token_for_app(patient.settings.fabric_scope)
-    except (ClientCredentialRejected, IdentityProviderUnavailable):
-        return entra_refuses(patient, CREDENTIAL, overheard.number())
-    except GatewayError:
+    except GatewayError as fault:
+        number = overheard.number()
+        if number or isinstance(fault, IdentityProviderUnavailable):
+            return entra_refuses(patient, CREDENTIAL, number)
         return skipped(CREDENTIAL, f"the {kind} cannot be read, as told above")
     return ok(CREDENTIAL, f"accepted: {kind}")

@@ -1,0 +1,634 @@
+"""The doctor on the stack: all is well; and with each thing broken in turn its cause and cure, and no other one."""
+
+import json
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import pytest
+from azure.storage.queue import QueueClient
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.entra import grants
+from local.entra.errors import Refused
+from local.fabric import SALES_AGENT, faults
+from local.fabric.agents import Agent
+from local.people import ALICE, TENANT_ID
+from local.stack import QUEUE, Stack, free_port
+from scripts.doctor.examination import examine
+from scripts.doctor.patient import Patient
+from scripts.doctor.sources import Source
+from scripts.findings import Finding
+from tests.integration.callers import token_of
+
+MANY = 12
+"""More requests than an examination makes of one endpoint."""
+DISCOVERY = ("initialize", "notifications/initialized", "tools/list")
+OTHER_ID = "11111111-2222-4333-8444-555555555555"
+
+type Findings = dict[str, Finding]
+type Examine = Callable[..., Awaitable[Findings]]
+type Break = Callable[[Stack], Any]
+"""Breaks something, as a context manager that mends it."""
+
+
+@pytest.fixture
+def examined(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """Examines the stack's gateway in this process, with these settings on top; what is told by name."""
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(name, stack.environment[name])
+    trusted = ssl.create_default_context(cafile=stack.certificates.ca)  # aiohttp makes its own at import, too early
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusted)
+
+    async def examine_with(settings: Mapping[str, str] | None = None, token: str | None = None) -> Findings:
+        environ = stack.environment | dict(settings or {})
+        patient = Patient(Source("process", environ), token_of(stack, ALICE) if token is None else token)
+        try:
+            return {finding.name: finding async for finding in examine(patient)}
+        finally:
+            await patient.close()
+
+    return examine_with
+
+
+async def test_a_sound_environment_is_found_sound(examined: Examine, secrets_seen: set[str], stack: Stack) -> None:
+    """Every line is ok; and no line holds anything that is nobody else's business."""
+    token = token_of(stack, ALICE)
+    findings = await examined(token=token)
+    assert {finding.status for finding in findings.values()} == {"ok"}, findings
+    assert len(findings) == 18
+    told = "\n".join(finding.told() for finding in findings.values())
+    held = {stack.vault.get(name).value for name in ("index-key", "sealing-key", "client-secret")} | secrets_seen
+    assert not [secret for secret in held | {token, stack.environment["IDENTITY_HEADER"]} if secret in told]
+
+
+@pytest.mark.parametrize("kind", ["secret", "certificate"])
+async def test_a_credential_of_key_vault_is_tried(examined: Examine, kind: str) -> None:
+    """It is read, and Entra takes it."""
+    findings = await examined({"CLIENT_CREDENTIAL": kind})
+    assert {finding.status for finding in findings.values()} == {"ok"}, findings
+    assert findings[f"client-{kind}"]
+    assert findings["client credential"].detail == f"accepted: {kind}"
+
+
+async def test_without_a_person_it_is_told_how_to_bring_one(examined: Examine) -> None:
+    """What takes a person is skipped, not failed."""
+    findings = await examined(token="")
+    skipped = {name for name, finding in findings.items() if finding.status == "skipped"}
+    assert skipped == {"person's token", "on behalf of", "graph", "agent sales"}
+    assert "failed" not in {finding.status for finding in findings.values()}
+    assert "az account get-access-token" in findings["person's token"].cure
+    assert "front door answers" in findings["agent sales"].detail
+
+
+@dataclass(frozen=True)
+class Case:
+    """How something is broken, and the line that has to tell of it."""
+
+    name: str
+    """Of the finding."""
+    cause: str
+    cure: str
+    detail: str = ""
+    settings: Callable[[Stack], Mapping[str, str]] = field(default=lambda _stack: {})
+    broken: Break = field(default=lambda _stack: ExitStack())
+    token: Callable[[Stack], str] | None = None
+
+
+def replies(choose: Callable[[Stack], Any], endpoint: str, *planned: ASGIApp) -> Break:
+    """Requests of one endpoint meet this, as often as they like; what `choose` finds has the faults."""
+
+    @contextmanager
+    def broken(stack: Stack) -> Iterator[None]:
+        peer = choose(stack).faults
+        peer.plan(endpoint, *planned * (MANY if len(planned) == 1 else 1))
+        try:
+            yield
+        finally:
+            peer.clear()
+
+    return broken
+
+
+vault_replies = partial(replies, lambda stack: stack.key_vault)
+entra_replies = partial(replies, lambda stack: stack.entra)
+
+
+def refused_by_entra(number: int) -> Break:
+    """The token endpoint refuses everything by that number."""
+    return entra_replies("token", Refused(number).reply())
+
+
+def vault_error(status: int, code: str, inner: str = "") -> Response:
+    """An error as Key Vault tells it."""
+    return JSONResponse({"error": {"code": code, "message": "No.", "innererror": {"code": inner or code}}}, status)
+
+
+def agent_replies(*planned: ASGIApp, method: str | None = None) -> Break:
+    """The agent meets this, behind the front door: the probe without a token comes in as usual."""
+
+    @contextmanager
+    def broken(stack: Stack) -> Iterator[None]:
+        peer = stack.fabric.faults_at[SALES_AGENT.object_id]
+        for each in [method] if method else DISCOVERY[1:]:
+            peer.plan(each, *planned * MANY)
+        try:
+            yield
+        finally:
+            peer.clear()
+
+    return broken
+
+
+def agent_is(change: Callable[[Agent], Agent]) -> Break:
+    """Another agent in its place."""
+
+    @contextmanager
+    def broken(stack: Stack) -> Iterator[None]:
+        before = stack.fabric.agents[SALES_AGENT.object_id]
+        stack.fabric.agents[SALES_AGENT.object_id] = change(before)
+        try:
+            yield
+        finally:
+            stack.fabric.agents[SALES_AGENT.object_id] = before
+
+    return broken
+
+
+def secret_is(name: str, *values: str, age: float = 3600, expires: float | None = None) -> Break:
+    """The vault has these versions of a secret, and no others."""
+
+    @contextmanager
+    def broken(stack: Stack) -> Iterator[None]:
+        before = stack.vault.remove(name)
+        for value in values:
+            ends = None if expires is None else int(time.time() + expires)
+            stack.vault.put(name, value, created=time.time() - age, expires=ends)
+        try:
+            yield
+        finally:
+            stack.vault.restore(before)
+
+    return broken
+
+
+def secret_is_disabled(name: str) -> Break:
+    """The only version of a secret is disabled."""
+
+    @contextmanager
+    def broken(stack: Stack) -> Iterator[None]:
+        versions = stack.vault.versions(name)
+        for secret in versions:
+            stack.vault.disable(name, secret.version)
+        try:
+            yield
+        finally:
+            stack.vault.restore(versions)
+
+    return broken
+
+
+@contextmanager
+def no_queue(stack: Stack) -> Iterator[None]:
+    """Somebody has deleted the queue."""
+    with QueueClient.from_connection_string(stack.azurite.connection_string, QUEUE) as queue:
+        queue.delete_queue()
+        try:
+            yield
+        finally:
+            queue.create_queue()
+
+
+def identity_replies(status: int) -> Break:
+    """The managed identity's endpoint refuses."""
+    return replies(lambda stack: stack.managed_identity, "token", JSONResponse({"message": "No."}, status))
+
+
+def storage_at(table: str = "", queue: str = "") -> Callable[[Stack], Mapping[str, str]]:
+    """The settings of a gateway whose tables or queues are somewhere else."""
+
+    def settings(stack: Stack) -> Mapping[str, str]:
+        account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
+        tables, queues = table or stack.azurite.table_url, queue or stack.azurite.queue_url
+        return {"STATE_STORAGE": f"{account}TableEndpoint={tables};QueueEndpoint={queues}"}
+
+    return settings
+
+
+def with_agent(**described: Any) -> Callable[[Stack], Mapping[str, str]]:
+    """The settings of a gateway whose one agent is described so."""
+
+    def settings(stack: Stack) -> Mapping[str, str]:
+        agent = {"url": stack.urls["fabric"] + SALES_AGENT.path} | described
+        return {"DATA_AGENTS": json.dumps({"sales": agent})}
+
+    return settings
+
+
+def set_to(**settings: str) -> Callable[[Stack], Mapping[str, str]]:
+    """These settings."""
+    return lambda _stack: settings
+
+
+def claiming(**claims: Any) -> Callable[[Stack], str]:
+    """A token that Entra has signed and that says this besides."""
+
+    def token(stack: Stack) -> str:
+        claimed = stack.issuer.verify(token_of(stack, ALICE), stack.environment["CLIENT_ID"])
+        return stack.issuer.sign({**claimed, **claims})
+
+    return token
+
+
+NOWHERE = f"https://127.0.0.1:{free_port()}"
+PLAIN_NOWHERE = f"http://127.0.0.1:{free_port()}/devstoreaccount1"
+SECRET = set_to(CLIENT_CREDENTIAL="secret")
+BY_APP = with_agent(identity="app")
+
+CASES = {
+    # settings
+    "wrong settings": Case(
+        "settings",
+        "TENANT_ID must be a GUID",
+        'az functionapp config appsettings set --name "$APP" --resource-group "$RESOURCE_GROUP" '
+        "--settings TENANT_ID=… KEY_VAULT_URL=…",
+        "2 wrong",
+        settings=set_to(TENANT_ID="common", KEY_VAULT_URL="http://vault.example"),
+    ),
+    "telemetry switch": Case(
+        "platform settings",
+        "PYTHON_ENABLE_OPENTELEMETRY keeps the gateway's own log lines",
+        "az functionapp config appsettings delete",
+        settings=set_to(PYTHON_ENABLE_OPENTELEMETRY="true"),
+    ),
+    "limits at odds": Case(
+        "limits", "LIMIT_PER_DAY is less than LIMIT_BURST", "LIMIT_PER_DAY=", settings=set_to(LIMIT_PER_DAY="1")
+    ),
+    # identity
+    "no managed identity": Case(
+        "azure identity",
+        "no managed identity of the client id",
+        "az functionapp identity assign",
+        broken=identity_replies(400),
+    ),
+    # key vault
+    "vault away": Case(
+        "key vault",
+        "nothing answers at the address of the vault",
+        "az keyvault show",
+        "no reply",
+        set_to(KEY_VAULT_URL=NOWHERE),
+    ),
+    "vault without a role": Case(
+        "key vault",
+        "the role `Key Vault Secrets User` is missing",
+        'az role assignment create --role "Key Vault Secrets User" --assignee d4c0b8e6',
+        "403 ForbiddenByRbac",
+        broken=vault_replies("get", vault_error(403, "Forbidden", "ForbiddenByRbac")),
+    ),
+    "vault behind its firewall": Case(
+        "key vault",
+        "the firewall of the vault",
+        "az keyvault network-rule list",
+        "403 ForbiddenByFirewall",
+        broken=vault_replies("get", vault_error(403, "Forbidden", "ForbiddenByFirewall")),
+    ),
+    "vault of another tenant": Case(
+        "key vault",
+        "belongs to another tenant",
+        "az keyvault show",
+        "401",
+        broken=vault_replies("get", vault_error(401, "Unauthorized")),
+    ),
+    "vault failing": Case(
+        "key vault",
+        "fails or throttles",
+        "az keyvault show",
+        "503",
+        broken=vault_replies("get", Response(status_code=503)),
+    ),
+    "no index key": Case(
+        "index-key",
+        "the vault has no secret index-key",
+        'az keyvault secret set --vault-name 127 --name index-key --output none --value "$(openssl rand -base64 32)"',
+        "missing",
+        broken=secret_is("index-key"),
+    ),
+    "index key disabled": Case(
+        "index-key",
+        "the latest version is disabled",
+        "--name index-key --enabled true",
+        broken=secret_is_disabled("index-key"),
+    ),
+    "index key malformed": Case(
+        "index-key", "not 32 bytes in base64", "--name index-key", "malformed", broken=secret_is("index-key", "short")
+    ),
+    "no sealing key": Case(
+        "sealing-key",
+        "the vault has no secret sealing-key",
+        "--name sealing-key",
+        "missing",
+        broken=secret_is("sealing-key"),
+    ),
+    "sealing key malformed": Case(
+        "sealing-key",
+        "not 32 bytes in base64",
+        "--name sealing-key",
+        "malformed",
+        broken=secret_is("sealing-key", "short"),
+    ),
+    "sealing key too young": Case(
+        "sealing-key",
+        "no enabled version is older than 10 minutes",
+        "wait 9 minutes",
+        "too young",
+        broken=secret_is("sealing-key", "A" * 43 + "=", age=90),
+    ),
+    "every sealing key disabled": Case(
+        "sealing-key",
+        "every version of it is disabled",
+        "az keyvault secret set-attributes --vault-name 127 --name sealing-key --version",
+        broken=secret_is_disabled("sealing-key"),
+    ),
+    "versions not to be listed": Case(
+        "sealing-key",
+        "the role `Key Vault Secrets User` is missing",
+        "az role assignment create",
+        "403",
+        broken=vault_replies("versions", vault_error(403, "Forbidden", "ForbiddenByRbac")),
+    ),
+    "client secret about to end": Case(
+        "client-secret",
+        "what proves the gateway to Entra ends",
+        "az ad app credential reset --id 8a2f61d4",
+        "ends in 9 days",
+        SECRET,
+        secret_is("client-secret", "x", expires=9.5 * 86400),
+    ),
+    "no client certificate": Case(
+        "client-certificate",
+        "the vault has no secret client-certificate",
+        "--file key-and-certificate.pem",
+        "missing",
+        set_to(CLIENT_CREDENTIAL="certificate"),
+        secret_is("client-certificate"),
+    ),
+    "client certificate malformed": Case(
+        "client-certificate",
+        "not a PEM of an RSA key",
+        "--file key-and-certificate.pem",
+        "malformed",
+        set_to(CLIENT_CREDENTIAL="certificate"),
+        secret_is("client-certificate", "-----BEGIN NONSENSE-----"),
+    ),
+    # storage
+    "tables away": Case(
+        "table storage",
+        "nothing answers at the address of the Table Storage",
+        "az storage account show",
+        "no reply",
+        storage_at(table=PLAIN_NOWHERE),
+    ),
+    "no queue": Case(
+        "queue",
+        "the account has no queue `questions`",
+        "az storage queue create --name questions",
+        "missing",
+        broken=no_queue,
+    ),
+    "queues away": Case(
+        "queue", "nothing answers", "az storage account show", "no reply", storage_at(queue=PLAIN_NOWHERE)
+    ),
+    # entra
+    "entra's metadata failing": Case(
+        f"entra {TENANT_ID[:8]}",
+        "the reply is a failure or a redirect",
+        "/v2.0/.well-known/openid-configuration",
+        broken=entra_replies("discovery", Response(status_code=500)),
+    ),
+    "metadata of another issuer": Case(
+        f"entra {TENANT_ID[:8]}",
+        "another issuer's",
+        "curl",
+        broken=entra_replies("discovery", JSONResponse({"issuer": "https://elsewhere.example"})),
+    ),
+    "no usable signing key": Case(
+        f"entra {TENANT_ID[:8]}",
+        "no key that can be used",
+        "curl",
+        broken=entra_replies("keys", JSONResponse({"keys": []})),
+    ),
+    "entra away": Case(
+        f"entra {TENANT_ID[:8]}",
+        "Entra does not answer",
+        f"curl {NOWHERE}",
+        settings=set_to(ENTRA_AUTHORITY_HOST=NOWHERE),
+    ),
+    "an unknown tenant among the allowed": Case(
+        "entra 11111111", "Entra has no such tenant", "curl", settings=set_to(ALLOWED_TENANTS=f"{TENANT_ID},{OTHER_ID}")
+    ),
+    "token endpoint failing": Case(
+        "client credential",
+        "Entra does not answer",
+        "curl",
+        "no answer",
+        broken=entra_replies("token", Response(status_code=500)),
+        token=lambda _stack: "",
+    ),
+    # the person
+    "token expired": Case(
+        "person's token",
+        "the token's time has passed",
+        "az account get-access-token",
+        token=claiming(exp=1_800_000_900, iat=1_800_000_000 - 300, nbf=1_800_000_000 - 300),
+    ),
+    "token of version 1": Case(
+        "person's token", "tokens of version 1.0", '"requestedAccessTokenVersion": 2', token=claiming(ver="1.0")
+    ),
+    "token for another application": Case(
+        "person's token",
+        "for another application than CLIENT_ID",
+        "--scope api://8a2f61d4",
+        token=claiming(aud=OTHER_ID),
+    ),
+    "token of another tenant": Case(
+        "person's token", "its tenant is not in ALLOWED_TENANTS", "--tenant", token=claiming(tid=OTHER_ID)
+    ),
+    "token of another client": Case(
+        "person's token",
+        "its client is not in ALLOWED_CLIENTS",
+        f"ALLOWED_CLIENTS={OTHER_ID}",
+        token=claiming(azp=OTHER_ID),
+    ),
+    "token without the scope": Case(
+        "person's token", "it lacks the scope REQUIRED_SCOPE", "access_as_user", token=claiming(scp="other")
+    ),
+    "token of a guest": Case("person's token", "GUESTS is refuse", "member's", token=claiming(acct=1)),
+    "no token at all": Case(
+        "person's token", "it is no JWT", "az account get-access-token", token=lambda _stack: "hello"
+    ),
+    "token that is not genuine": Case(
+        "person's token",
+        "its signature, issuer or times are not right",
+        "az account get-access-token",
+        token=lambda stack: token_of(stack, ALICE)[:-8] + "AAAAAAAA",
+    ),
+    # agents
+    "fabric away": Case(
+        "agent sales",
+        "Fabric's front door is not reached",
+        "curl --head",
+        "no connection",
+        with_agent(url=NOWHERE + SALES_AGENT.path),
+    ),
+    "no front door": Case(
+        "agent sales",
+        "is not Fabric's front door",
+        "copy the address anew",
+        broken=agent_replies(Response(status_code=200), method="initialize"),
+    ),
+    "agent not published": Case(
+        "agent sales",
+        "no published version",
+        "publish it: https://app.fabric",
+        broken=agent_is(lambda agent: replace(agent, published=False)),
+    ),
+    "agent not shared": Case(
+        "agent sales",
+        "not shared with the person",
+        "share it",
+        "403",
+        broken=agent_is(lambda agent: replace(agent, readers=frozenset())),
+    ),
+    "agent elsewhere": Case(
+        "agent sales",
+        "Fabric knows no agent of these ids",
+        "copy the address anew",
+        "404",
+        with_agent(url="{fabric}/v1/mcp/workspaces/" + OTHER_ID + "/dataagents/" + OTHER_ID + "/agent"),
+    ),
+    "capacity paused": Case(
+        "agent sales",
+        "is paused (CapacityNotActive)",
+        "az fabric capacity resume",
+        "paused",
+        broken=agent_replies(JSONResponse({"errorCode": "CapacityNotActive"}, 400)),
+    ),
+    "capacity overloaded": Case(
+        "agent sales",
+        "overloaded (CapacityLimitExceeded)",
+        "scale the capacity",
+        broken=agent_replies(JSONResponse({"errorCode": "CapacityLimitExceeded"}, 429)),
+    ),
+    "fabric's token not taken": Case(
+        "agent sales",
+        "FABRIC_SCOPE names another resource",
+        "set FABRIC_SCOPE",
+        "401",
+        broken=agent_replies(Response(status_code=401)),
+    ),
+    "a stronger sign-in wanted": Case(
+        "agent sales",
+        "conditional access",
+        "sign in again",
+        "401 with claims",
+        broken=agent_replies(faults.challenge('{"access_token": {"acrs": {"essential": true, "value": "c1"}}}')),
+    ),
+    "schema changed": Case(
+        "agent sales",
+        "does not take exactly one question",
+        "publish it again",
+        "unknown schema",
+        broken=agent_replies(faults.refuse(-32000, "odd"), method="tools/list"),
+    ),
+    "agent failing": Case(
+        "agent sales", "Fabric fails", "support.fabric", "failing", broken=agent_replies(Response(status_code=500))
+    ),
+    "app without the workspace": Case(
+        "agent sales", "the app is no Contributor", "Service principals can use Fabric APIs", "403", BY_APP
+    ),
+    # the address
+    "public address leads nowhere": Case(
+        "public address",
+        "nothing answers at PUBLIC_BASE_URL",
+        "curl --include",
+        settings=set_to(PUBLIC_BASE_URL=NOWHERE),
+    ),
+    "somebody else at the public address": Case(
+        "public address",
+        "is not this gateway",
+        "curl --include",
+        settings=lambda stack: {"PUBLIC_BASE_URL": stack.urls["entra"]},
+    ),
+}
+
+REFUSALS = {
+    700016: ("the tenant has no application CLIENT_ID", "az ad sp create --id 8a2f61d4"),
+    7000229: ("no service principal in the tenant", "az ad sp create --id 8a2f61d4"),
+    7000112: ("the application is disabled", "accountEnabled=true"),
+    7000215: ("the secret in Key Vault is none of the application's", "az keyvault secret set --vault-name 127"),
+    7000222: ("the application's secret has expired", "az ad app credential reset"),
+    700027: ("the certificate in Key Vault is not registered", "az ad app credential reset"),
+    700024: ("a clock is wrong", "NTP"),
+    70021: ("no federated credential of the application fits", "az ad app federated-credential create --id 8a2f61d4"),
+    700211: ("names the managed identity's issuer", f'/{TENANT_ID}/v2.0"'),
+    700212: ("audience is not api://AzureADTokenExchange", '"audiences": ["api://AzureADTokenExchange"]'),
+    700213: ("the subject is its object id", "az ad sp show --id d4c0b8e6"),
+    500011: ("no service principal of Fabric", "az ad sp create --id 00000009-0000-0000-c000-000000000000"),
+}
+FOR_PEOPLE = {
+    65001: ("nobody has consented", "az ad app permission admin-consent --id 8a2f61d4"),
+    50105: ("assignment is required", "appRoleAssignmentRequired=false"),
+    50076: ("conditional access asks for more", "sign in again"),
+    53003: ("conditional access asks for more", "sign in again"),
+    50013: ("not one that Entra can exchange", "DOCTOR_TOKEN"),
+    7000114: ("only a person's can be exchanged", "DOCTOR_TOKEN"),
+}
+
+
+def check(findings: Findings, case: Case) -> None:
+    """Checks that this one line tells of it, and that no other is wrong."""
+    assert {name for name, finding in findings.items() if finding.status == "failed"} == {case.name}, findings
+    told = findings[case.name]
+    assert case.detail in told.detail, told
+    assert case.cause in told.cause, told
+    assert case.cure in told.cure, told
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_what_is_broken_is_told_with_its_cause_and_cure(examined: Examine, stack: Stack, case: Case) -> None:
+    """One line tells of it; what stands on it is skipped, and everything else is as sound as it is."""
+    settings = {name: value.replace("{fabric}", stack.urls["fabric"]) for name, value in case.settings(stack).items()}
+    with case.broken(stack):
+        findings = await examined(settings, case.token(stack) if case.token else None)
+    check(findings, case)
+
+
+@pytest.mark.parametrize(("number", "words"), REFUSALS.items(), ids=map(str, REFUSALS))
+async def test_a_refused_credential_is_told_by_entras_number(
+    examined: Examine, stack: Stack, number: int, words: tuple[str, str]
+) -> None:
+    """As a cause that can be mended, and never in Entra's own text, which names apps and people."""
+    with refused_by_entra(number)(stack):
+        findings = await examined(token="")
+    check(findings, Case("client credential", *words, f"AADSTS{number}"))
+
+
+@pytest.mark.parametrize(("number", "words"), FOR_PEOPLE.items(), ids=map(str, FOR_PEOPLE))
+async def test_what_entra_refuses_for_a_person_is_told_likewise(
+    examined: Examine, stack: Stack, number: int, words: tuple[str, str]
+) -> None:
+    """The application proves itself, and the person's token is not exchanged."""
+
+    async def as_usual(scope: Scope, receive: Receive, send: Send) -> None:
+        await (await grants.token(stack.entra, Request(scope, receive)))(scope, receive, send)
+
+    with entra_replies("token", as_usual, *[Refused(number).reply()] * MANY)(stack):
+        findings = await examined()
+    check(findings, Case("on behalf of", *words, f"AADSTS{number}"))
