@@ -1,41 +1,55 @@
 """The doctor on the stack: all is well; and with each thing broken in turn its cause and cure, and no other one."""
 
-import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from azure.storage.queue import QueueClient
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from local.entra import grants
+from local.entra import grants, tokens
 from local.entra.errors import Refused
 from local.fabric import SALES_AGENT, faults
-from local.fabric.agents import Agent
 from local.people import ALICE, TENANT_ID
-from local.stack import QUEUE, Stack, free_port
+from local.serving import Server
+from local.stack import FABRIC_AUDIENCE, Stack, free_port
 from scripts.doctor.examination import examine
 from scripts.doctor.patient import Patient
 from scripts.doctor.sources import Source
 from scripts.findings import Finding
 from tests.integration.callers import token_of
+from tests.integration.doctor_breaks import (
+    MANY,
+    Case,
+    agent_is,
+    agent_replies,
+    claiming,
+    entra_replies,
+    identity_replies,
+    no_queue,
+    refused_by_entra,
+    secret_ends,
+    secret_is,
+    secret_is_disabled,
+    set_to,
+    storage_at,
+    storage_error,
+    vault_error,
+    vault_replies,
+    with_agent,
+)
+from tests.lib.storage.front import Front
+from tests.scripts.azure_cli import AzureCli
 
-MANY = 12
-"""More requests than an examination makes of one endpoint."""
-DISCOVERY = ("initialize", "notifications/initialized", "tools/list")
 OTHER_ID = "11111111-2222-4333-8444-555555555555"
 
 type Findings = dict[str, Finding]
 type Examine = Callable[..., Awaitable[Findings]]
-type Break = Callable[[Stack], Any]
-"""Breaks something, as a context manager that mends it."""
 
 
 @pytest.fixture
@@ -73,8 +87,15 @@ async def test_a_credential_of_key_vault_is_tried(examined: Examine, kind: str) 
     """It is read, and Entra takes it."""
     findings = await examined({"CLIENT_CREDENTIAL": kind})
     assert {finding.status for finding in findings.values()} == {"ok"}, findings
-    assert findings[f"client-{kind}"]
+    assert f"client-{kind}" in findings
     assert findings["client credential"].detail == f"accepted: {kind}"
+
+
+async def test_a_secret_good_for_long_is_sound(examined: Examine, stack: Stack) -> None:
+    """Its end is told."""
+    with secret_ends("client-secret", 100.5 * 86400)(stack):
+        findings = await examined({"CLIENT_CREDENTIAL": "secret"})
+    assert findings["client-secret"].detail == "good for 100 days"
 
 
 async def test_without_a_person_it_is_told_how_to_bring_one(examined: Examine) -> None:
@@ -85,165 +106,6 @@ async def test_without_a_person_it_is_told_how_to_bring_one(examined: Examine) -
     assert "failed" not in {finding.status for finding in findings.values()}
     assert "az account get-access-token" in findings["person's token"].cure
     assert "front door answers" in findings["agent sales"].detail
-
-
-@dataclass(frozen=True)
-class Case:
-    """How something is broken, and the line that has to tell of it."""
-
-    name: str
-    """Of the finding."""
-    cause: str
-    cure: str
-    detail: str = ""
-    settings: Callable[[Stack], Mapping[str, str]] = field(default=lambda _stack: {})
-    broken: Break = field(default=lambda _stack: ExitStack())
-    token: Callable[[Stack], str] | None = None
-
-
-def replies(choose: Callable[[Stack], Any], endpoint: str, *planned: ASGIApp) -> Break:
-    """Requests of one endpoint meet this, as often as they like; what `choose` finds has the faults."""
-
-    @contextmanager
-    def broken(stack: Stack) -> Iterator[None]:
-        peer = choose(stack).faults
-        peer.plan(endpoint, *planned * (MANY if len(planned) == 1 else 1))
-        try:
-            yield
-        finally:
-            peer.clear()
-
-    return broken
-
-
-vault_replies = partial(replies, lambda stack: stack.key_vault)
-entra_replies = partial(replies, lambda stack: stack.entra)
-
-
-def refused_by_entra(number: int) -> Break:
-    """The token endpoint refuses everything by that number."""
-    return entra_replies("token", Refused(number).reply())
-
-
-def vault_error(status: int, code: str, inner: str = "") -> Response:
-    """An error as Key Vault tells it."""
-    return JSONResponse({"error": {"code": code, "message": "No.", "innererror": {"code": inner or code}}}, status)
-
-
-def agent_replies(*planned: ASGIApp, method: str | None = None) -> Break:
-    """The agent meets this, behind the front door: the probe without a token comes in as usual."""
-
-    @contextmanager
-    def broken(stack: Stack) -> Iterator[None]:
-        peer = stack.fabric.faults_at[SALES_AGENT.object_id]
-        for each in [method] if method else DISCOVERY[1:]:
-            peer.plan(each, *planned * MANY)
-        try:
-            yield
-        finally:
-            peer.clear()
-
-    return broken
-
-
-def agent_is(change: Callable[[Agent], Agent]) -> Break:
-    """Another agent in its place."""
-
-    @contextmanager
-    def broken(stack: Stack) -> Iterator[None]:
-        before = stack.fabric.agents[SALES_AGENT.object_id]
-        stack.fabric.agents[SALES_AGENT.object_id] = change(before)
-        try:
-            yield
-        finally:
-            stack.fabric.agents[SALES_AGENT.object_id] = before
-
-    return broken
-
-
-def secret_is(name: str, *values: str, age: float = 3600, expires: float | None = None) -> Break:
-    """The vault has these versions of a secret, and no others."""
-
-    @contextmanager
-    def broken(stack: Stack) -> Iterator[None]:
-        before = stack.vault.remove(name)
-        for value in values:
-            ends = None if expires is None else int(time.time() + expires)
-            stack.vault.put(name, value, created=time.time() - age, expires=ends)
-        try:
-            yield
-        finally:
-            stack.vault.restore(before)
-
-    return broken
-
-
-def secret_is_disabled(name: str) -> Break:
-    """The only version of a secret is disabled."""
-
-    @contextmanager
-    def broken(stack: Stack) -> Iterator[None]:
-        versions = stack.vault.versions(name)
-        for secret in versions:
-            stack.vault.disable(name, secret.version)
-        try:
-            yield
-        finally:
-            stack.vault.restore(versions)
-
-    return broken
-
-
-@contextmanager
-def no_queue(stack: Stack) -> Iterator[None]:
-    """Somebody has deleted the queue."""
-    with QueueClient.from_connection_string(stack.azurite.connection_string, QUEUE) as queue:
-        queue.delete_queue()
-        try:
-            yield
-        finally:
-            queue.create_queue()
-
-
-def identity_replies(status: int) -> Break:
-    """The managed identity's endpoint refuses."""
-    return replies(lambda stack: stack.managed_identity, "token", JSONResponse({"message": "No."}, status))
-
-
-def storage_at(table: str = "", queue: str = "") -> Callable[[Stack], Mapping[str, str]]:
-    """The settings of a gateway whose tables or queues are somewhere else."""
-
-    def settings(stack: Stack) -> Mapping[str, str]:
-        account = stack.azurite.connection_string.partition("TableEndpoint=")[0]
-        tables, queues = table or stack.azurite.table_url, queue or stack.azurite.queue_url
-        return {"STATE_STORAGE": f"{account}TableEndpoint={tables};QueueEndpoint={queues}"}
-
-    return settings
-
-
-def with_agent(**described: Any) -> Callable[[Stack], Mapping[str, str]]:
-    """The settings of a gateway whose one agent is described so."""
-
-    def settings(stack: Stack) -> Mapping[str, str]:
-        agent = {"url": stack.urls["fabric"] + SALES_AGENT.path} | described
-        return {"DATA_AGENTS": json.dumps({"sales": agent})}
-
-    return settings
-
-
-def set_to(**settings: str) -> Callable[[Stack], Mapping[str, str]]:
-    """These settings."""
-    return lambda _stack: settings
-
-
-def claiming(**claims: Any) -> Callable[[Stack], str]:
-    """A token that Entra has signed and that says this besides."""
-
-    def token(stack: Stack) -> str:
-        claimed = stack.issuer.verify(token_of(stack, ALICE), stack.environment["CLIENT_ID"])
-        return stack.issuer.sign({**claimed, **claims})
-
-    return token
 
 
 NOWHERE = f"https://127.0.0.1:{free_port()}"
@@ -369,7 +231,7 @@ CASES = {
         "az ad app credential reset --id 8a2f61d4",
         "ends in 9 days",
         SECRET,
-        secret_is("client-secret", "x", expires=9.5 * 86400),
+        secret_ends("client-secret", 9.5 * 86400),
     ),
     "no client certificate": Case(
         "client-certificate",
@@ -446,7 +308,7 @@ CASES = {
         "person's token",
         "the token's time has passed",
         "az account get-access-token",
-        token=claiming(exp=1_800_000_900, iat=1_800_000_000 - 300, nbf=1_800_000_000 - 300),
+        token=claiming(exp=1_700_003_600, iat=1_700_000_000, nbf=1_700_000_000),
     ),
     "token of version 1": Case(
         "person's token", "tokens of version 1.0", '"requestedAccessTokenVersion": 2', token=claiming(ver="1.0")
@@ -632,3 +494,94 @@ async def test_what_entra_refuses_for_a_person_is_told_likewise(
     with entra_replies("token", as_usual, *[Refused(number).reply()] * MANY)(stack):
         findings = await examined()
     check(findings, Case("on behalf of", *words, f"AADSTS{number}"))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "code", "case"),
+    [
+        (
+            0,
+            "AuthorizationPermissionMismatch",
+            Case(
+                "table storage", "the role `Storage Table Data Contributor` is missing", "within 5 to 10 minutes", "403"
+            ),
+        ),
+        (
+            0,
+            "AuthorizationFailure",
+            Case("table storage", "the firewall of the Table Storage", "network-rule list", "403 AuthorizationFailure"),
+        ),
+        (
+            1,
+            "AuthorizationPermissionMismatch",
+            Case("a row written", "the role `Storage Table Data Contributor` is missing", "az role assignment create"),
+        ),
+    ],
+    ids=["reading", "firewall", "writing"],
+)
+async def test_tables_that_are_not_open_to_the_gateway_are_told(
+    examined: Examine, storage: tuple[Front, str], earlier: int, code: str, case: Case
+) -> None:
+    """Reading and writing are rights of their own, and a network is no role."""
+    front, connection = storage
+    front.planned.extend([*[front.pass_on] * earlier, storage_error(code)])
+    check(await examined({"STATE_STORAGE": connection}), case)
+
+
+async def test_a_queue_that_is_not_open_to_the_gateway_is_told(examined: Examine, stack: Stack) -> None:
+    """Queue Storage has a role of its own."""
+    parts = urlsplit(stack.azurite.queue_url)
+    front = Front(f"{parts.scheme}://{parts.netloc}")
+    front.planned.append(storage_error("AuthorizationPermissionMismatch"))
+    with Server(front, host="127.0.0.1") as server:
+        findings = await examined(storage_at(queue=f"{server.url}/devstoreaccount1")(stack))
+    check(findings, Case("queue", "the role `Storage Queue Data Contributor` is missing", "az role assignment create"))
+
+
+@pytest.fixture
+def signed_in(stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureCli:
+    """A developer at the Azure CLI: alice, who may read the vault, and ask the agent herself."""
+    cli = AzureCli(tmp_path, monkeypatch)
+    monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
+    alice = tokens.person_claims(ALICE, FABRIC_AUDIENCE, "") | {"scp": "DataAgent.Execute.All"}
+    for resource in (stack.key_vault.resource, FABRIC_AUDIENCE, "https://storage.azure.com"):
+        claims = alice | {"aud": resource}
+        told = {"accessToken": tokens.lasting(stack.issuer, 3600, claims), "expires_on": int(time.time()) + 3600}
+        cli.answers(f"account get-access-token*--resource {resource}*", told)
+    return cli
+
+
+DEVELOPER = {"IDENTITY_ENDPOINT": ""}
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_on_a_developers_machine_their_own_sign_in_stands_in(examined: Examine) -> None:
+    """What the app alone can prove is skipped, and told."""
+    findings = await examined(DEVELOPER)
+    assert "Azure CLI" in findings["azure identity"].detail
+    assert findings["agent sales"].detail == "published, by your own token"
+    skipped = {name for name, finding in findings.items() if finding.status == "skipped"}
+    assert skipped == {"client credential", "on behalf of", "graph"}
+    assert "failed" not in {finding.status for finding in findings.values()}, findings
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_what_a_developer_is_refused_tells_nothing_of_the_app(examined: Examine, stack: Stack) -> None:
+    """It is skipped, with what would have to be done for themselves."""
+    unshared = agent_is(lambda agent: replace(agent, readers=frozenset()))
+    refused = vault_replies("get", vault_error(403, "Forbidden", "ForbiddenByRbac"))
+    with unshared(stack), refused(stack):
+        findings = await examined(DEVELOPER)
+    assert "failed" not in {finding.status for finding in findings.values()}, findings
+    assert "az ad signed-in-user show" in findings["key vault"].cure
+    assert "tells nothing of the app's" in findings["key vault"].detail
+    assert findings["index-key"].detail == "needs: key vault"
+    assert "not shared with you" in findings["agent sales"].detail
+
+
+async def test_a_developer_who_is_not_signed_in_is_told_to(examined: Examine, signed_in: AzureCli) -> None:
+    """Nothing of Azure's can be looked at before."""
+    signed_in.forget()
+    findings = await examined(DEVELOPER)
+    check(findings, Case("azure identity", "nobody is signed in at the Azure CLI", f"az login --tenant {TENANT_ID}"))
+    assert "front door answers" in findings["agent sales"].detail

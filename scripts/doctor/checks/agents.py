@@ -167,7 +167,7 @@ def _refused(patient: Patient, name: str, fault: GatewayError, whose: str) -> Fi
     address = patient.settings.agents[name].address
     names = {"portal": _PORTAL.format(workspace=address.workspace_id), "client": patient.settings.client_id}
     meanings = _OF_THE_APP if whose == _THE_APPS else {}
-    for kind, (detail, cause, cure) in (meanings | _MEANINGS).items():
+    for kind, (detail, cause, cure) in (_MEANINGS | meanings).items():
         if isinstance(fault, kind):
             return failed(agent_name(name), detail, cause, cure.format_map(names))
     return failed(agent_name(name), fault.code, "the token for Fabric is refused, as told above", "mend that first")
