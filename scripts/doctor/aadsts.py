@@ -99,6 +99,11 @@ def consent_command(patient: Patient) -> str:
     return _CONSENT.format_map(_names(patient))
 
 
+def federate_command(patient: Patient) -> str:
+    """What lets the app's managed identity prove the application."""
+    return _FEDERATE.format_map(_names(patient))
+
+
 def _names(patient: Patient) -> dict[str, str]:
     settings = patient.settings
     return {

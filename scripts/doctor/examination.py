@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from scripts.doctor.checks import agents, azure_identity, configuration, entra, key_vault, person, storage
+from scripts.doctor.checks import agents, azure_identity, configuration, entra, key_vault, person, registration, storage
 from scripts.doctor.checks import public_address as address
 from scripts.doctor.overheard import Overheard, listening
 from scripts.doctor.patient import Patient
@@ -74,6 +74,9 @@ def _steps(patient: Patient, overheard: Overheard) -> Iterator[Step]:
     for tenant_id in sorted(settings.allowed_tenants, key=lambda each: each != settings.tenant_id):
         yield Step(entra.tenant_name(tenant_id), partial(entra.tenant, tenant_id=tenant_id))
     own = entra.tenant_name(settings.tenant_id)
+    if patient.source.kind == "deployed app":
+        yield Step(registration.APPLICATION, registration.application)
+        yield Step(registration.FEDERATED, registration.federated_credential)
     by = azure_identity.NAME if settings.client_credential == "managed-identity" else key_vault.NAME
     yield Step(entra.CREDENTIAL, partial(entra.client_credential, overheard=overheard), (own, by))
     yield Step(person.TOKEN, person.token, (own,))
