@@ -1,6 +1,7 @@
 """A visit to a gateway, as one of its callers: the address, what is sent there, and for how long it is waited."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ REQUEST_SECONDS = 30
 PAUSE_SECONDS = 2
 PATIENCE_SECONDS = 20
 """How long one request waits for an answer before another one looks for it: less than any proxy on the way does."""
-LONGEST_CODE = 40
 QUESTION = "total sales by month"
 
+_WORD = re.compile(r"[A-Za-z0-9_:.+-]{1,64}")
 _LOOK = "python -m scripts.doctor --app NAME --resource-group GROUP"
 
 
@@ -99,7 +100,10 @@ def json_of(reply: httpx.Response) -> dict[str, Any]:
 
 
 def seen(reply: httpx.Response) -> str:
-    """The status and, where it is a problem, its code: one word of a closed list."""
-    code = json_of(reply).get("code")
-    known = isinstance(code, str) and code.isidentifier() and len(code) <= LONGEST_CODE
-    return f"{reply.status_code} {code}" if known else str(reply.status_code)
+    """The status and, where it is a problem, its code."""
+    return f"{reply.status_code} {word(json_of(reply).get('code'))}".rstrip()
+
+
+def word(value: object) -> str:
+    """A name, code or time that may be printed; empty where it is anything else, for anybody may have replied."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from local import addresses
 from scripts.doctor.sources import Source, SourceUnreadable, deployed, here, local_settings
 from tests.scripts.azure_cli import AzureCli
 
 LIST = "functionapp config appsettings list --name gw --resource-group rg*"
 
 
-@pytest.fixture(autouse=True)
-def _no_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No local stack runs."""
-    monkeypatch.setattr(addresses, "FILE", tmp_path / "stack.json")
-
-
+@pytest.mark.usefixtures("nothing_runs")
 def test_without_a_stack_the_environment_is_the_source() -> None:
     """As it is in a pipeline, or in the app's own console."""
     source = here({"TENANT_ID": "t"})
