@@ -15,13 +15,14 @@ from starlette.types import Receive, Scope, Send
 from local.entra import grants, tokens
 from local.entra.errors import Refused
 from local.fabric import SALES_AGENT, faults
-from local.people import ALICE, TENANT_ID
+from local.people import ALICE, GATEWAY_OBJECT_ID, TENANT_ID
 from local.serving import Server
 from local.stack import FABRIC_AUDIENCE, Stack, free_port
 from scripts.doctor.examination import examine
 from scripts.doctor.patient import Patient
-from scripts.doctor.sources import Source
+from scripts.doctor.sources import Kind, Source
 from scripts.findings import Finding
+from tests.integration.browser import app_token
 from tests.integration.callers import token_of
 from tests.integration.doctor_breaks import (
     MANY,
@@ -60,9 +61,11 @@ def examined(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Examine:
     trusted = ssl.create_default_context(cafile=stack.certificates.ca)  # aiohttp makes its own at import, too early
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusted)
 
-    async def examine_with(settings: Mapping[str, str] | None = None, token: str | None = None) -> Findings:
+    async def examine_with(
+        settings: Mapping[str, str] | None = None, token: str | None = None, kind: Kind = "process"
+    ) -> Findings:
         environ = stack.environment | dict(settings or {})
-        patient = Patient(Source("process", environ), token_of(stack, ALICE) if token is None else token)
+        patient = Patient(Source(kind, environ, "gw", "rg"), token_of(stack, ALICE) if token is None else token)
         try:
             return {finding.name: finding async for finding in examine(patient)}
         finally:
@@ -96,6 +99,19 @@ async def test_a_secret_good_for_long_is_sound(examined: Examine, stack: Stack) 
     with secret_ends("client-secret", 100.5 * 86400)(stack):
         findings = await examined({"CLIENT_CREDENTIAL": "secret"})
     assert findings["client-secret"].detail == "good for 100 days"
+
+
+async def test_an_applications_token_is_nobodys(examined: Examine, stack: Stack) -> None:
+    """Nobody is there on whose behalf anything could be tried; in the app's own name it is tried all the same."""
+    agent = stack.fabric.agents[SALES_AGENT.object_id]
+    readers = agent.readers | {GATEWAY_OBJECT_ID}
+    with agent_is(lambda before: replace(before, app_region="North", readers=readers))(stack):
+        findings = await examined(
+            BY_APP(stack),
+            app_token(stack),
+        )
+    assert findings["person's token"].detail == "it is an application's, for which nobody can be asked"
+    assert findings["agent sales"].detail == "published, by the app's token"
 
 
 async def test_without_a_person_it_is_told_how_to_bring_one(examined: Examine) -> None:
@@ -577,6 +593,23 @@ async def test_what_a_developer_is_refused_tells_nothing_of_the_app(examined: Ex
     assert "tells nothing of the app's" in findings["key vault"].detail
     assert findings["index-key"].detail == "needs: key vault"
     assert "not shared with you" in findings["agent sales"].detail
+
+
+async def test_a_deployed_app_is_looked_at_by_the_azure_cli_too(examined: Examine, signed_in: AzureCli) -> None:
+    """Its plan, its registration, and the host's own settings."""
+    client, identity, callback = "8a2f61d4*", "d4c0b8e6*", "/api/login/callback"
+    signed_in.answers("functionapp scale config show*", {"maximumInstanceCount": 3})
+    signed_in.answers(f"ad app show --id {client}", {"api": {}, "web": {"redirectUris": [callback]}})
+    signed_in.answers(f"ad sp show --id {identity}", {"id": "object"})
+    signed_in.answers(f"ad app federated-credential list --id {client}", [])
+    findings = await examined(DEVELOPER, kind="deployed app")
+    wrong = {name: finding.detail for name, finding in findings.items() if finding.status == "failed"}
+    assert wrong == {
+        "platform settings": "6 wrong",
+        "limits": "2 wrong",
+        "app registration": "3 wrong",
+        "federated credential": "none of 0 fits",
+    }
 
 
 async def test_a_developer_who_is_not_signed_in_is_told_to(examined: Examine, signed_in: AzureCli) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
-from lib.errors import ConsentRequired, GatewayError, IdentityProviderUnavailable, StateUnavailable
+from lib.errors import ConsentRequired, DeadlineExceeded, GatewayError, IdentityProviderUnavailable, StateUnavailable
 from lib.identity.entra import Token
 from lib.identity.on_behalf_of import OnBehalfOf
 from lib.identity.principal import Assertion, Principal
@@ -242,3 +242,9 @@ def test_any_other_failure_of_an_agent_is_told_by_its_code(fault: GatewayError) 
     """A new kind of failure must not be taken for none."""
     found = agents._refused(deployed(), "default", fault, "the person's")
     assert (found.status, found.detail) == ("failed", fault.code)
+
+
+def test_a_silent_front_door_is_told() -> None:
+    """It may be the way to it, or Fabric."""
+    found = agents._front_door(deployed(), "default", DeadlineExceeded())
+    assert (found.status, found.detail) == ("failed", "silent")
