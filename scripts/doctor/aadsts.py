@@ -99,6 +99,13 @@ def consent_command(patient: Patient) -> str:
     return _CONSENT.format_map(_names(patient))
 
 
+def token_version_command(patient: Patient) -> str:
+    """What has Entra issue tokens of version 2.0 for the application."""
+    uri = f"https://graph.microsoft.com/v1.0/applications(appId='{patient.settings.client_id}')"
+    body = '\'{"api": {"requestedAccessTokenVersion": 2}}\''
+    return f'az rest --method PATCH --uri "{uri}" --body {body}'
+
+
 def federate_command(patient: Patient) -> str:
     """What lets the app's managed identity prove the application."""
     return _FEDERATE.format_map(_names(patient))

@@ -65,7 +65,8 @@ def examined(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Examine:
         settings: Mapping[str, str] | None = None, token: str | None = None, kind: Kind = "process"
     ) -> Findings:
         environ = stack.environment | dict(settings or {})
-        patient = Patient(Source(kind, environ, "gw", "rg"), token_of(stack, ALICE) if token is None else token)
+        named = ("gw", "rg") if kind == "deployed app" else ()
+        patient = Patient(Source(kind, environ, *named), token_of(stack, ALICE) if token is None else token)
         try:
             return {finding.name: finding async for finding in examine(patient)}
         finally:

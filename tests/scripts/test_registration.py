@@ -33,7 +33,7 @@ async def test_a_registration_that_fits_the_settings_is_in_order(azure_cli: Azur
 @pytest.mark.parametrize(
     ("change", "settings", "words", "command"),
     [
-        ({"api": API | {"requestedAccessTokenVersion": None}}, {}, "version 1.0", "api.requestedAccessTokenVersion=2"),
+        ({"api": API | {"requestedAccessTokenVersion": None}}, {}, "version 1.0", '"requestedAccessTokenVersion": 2'),
         (
             {"web": {"redirectUris": ["https://x"]}},
             {},

@@ -4,7 +4,7 @@ from typing import Any
 
 from lib.errors import GatewayError, GuestRejected, InsufficientScope, TokenExpired
 from lib.strict_json import parse_object
-from scripts.doctor.aadsts import consent_command, entra_refuses
+from scripts.doctor.aadsts import consent_command, entra_refuses, token_version_command
 from scripts.doctor.overheard import Overheard
 from scripts.doctor.patient import Patient
 from scripts.findings import Finding, failed, ok, skipped
@@ -81,10 +81,8 @@ def _reason(patient: Patient, unverified: dict[str, Any]) -> tuple[str, str, str
     if not unverified:
         return "unreadable", "it is no JWT: an access token has three parts with dots between them", ""
     if unverified.get("ver") != "2.0":
-        uri = f"https://graph.microsoft.com/v1.0/applications(appId='{client}')"
-        body = '\'{"api": {"requestedAccessTokenVersion": 2}}\''
         cause = "the application is registered for tokens of version 1.0"
-        return "version 1.0", cause, f'az rest --method PATCH --uri "{uri}" --body {body}'
+        return "version 1.0", cause, token_version_command(patient)
     if unverified.get("aud") != client:
         return "another audience", "it was issued for another application than CLIENT_ID", ""
     if unverified.get("tid") not in settings.allowed_tenants:

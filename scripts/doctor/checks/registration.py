@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.doctor.aadsts import federate_command
+from scripts.doctor.aadsts import federate_command, token_version_command
 from scripts.doctor.azure_cli import AzureCliFailed, az
 from scripts.doctor.patient import Patient
 from scripts.findings import Finding, failed, ok, skipped
@@ -21,14 +21,14 @@ async def application(patient: Patient) -> Finding:
         return skipped(APPLICATION, "the Azure CLI may not read it", f"az {' '.join(look)}")
     if not problems:
         return ok(APPLICATION, "as the settings say")
-    return failed(APPLICATION, f"{len(problems)} wrong", "; ".join(problems), " && ".join(problems.values()))
+    return failed(APPLICATION, f"{len(problems)} wrong", "; ".join(problems), "; ".join(problems.values()))
 
 
 def _problems(patient: Patient, told: Any) -> Iterator[tuple[str, str]]:
     """What is not as it should be, and the command that mends it."""
     settings, update = patient.settings, f"az ad app update --id {patient.settings.client_id}"
     if told["api"].get("requestedAccessTokenVersion") != 2:  # noqa: PLR2004  # as it is called
-        yield "it asks for tokens of version 1.0", f"{update} --set api.requestedAccessTokenVersion=2"
+        yield "it asks for tokens of version 1.0", token_version_command(patient)
     callback = f"{settings.public_base_url}/api/login/callback"
     known = told["web"].get("redirectUris") or []
     if settings.sessions and callback not in known:
