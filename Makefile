@@ -12,7 +12,7 @@ PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 
 STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
 
-.PHONY: help setup run ask token test check lint lint-code lint-infra lint-delivery package lock format clean
+.PHONY: help setup run ask token doctor smoke test check lint lint-code lint-infra lint-delivery package lock format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ ask: ## ask the running stack: make ask Q="total sales by month" USER=bob
 
 token: ## an access token for the running stack, alone on one line: make token USER=alice
 	@$(STARTED) && $(BIN)/python -m local.token --person "$(PERSON)"
+
+doctor: $(VENV)/.ready ## what is wrong with an environment: make doctor, APP=name RESOURCE_GROUP=group, or SETTINGS=local.settings.json
+	@$(BIN)/python -m scripts.doctor $(if $(APP),--app "$$APP" --resource-group "$$RESOURCE_GROUP") $(if $(SETTINGS),--local-settings "$$SETTINGS")
+
+smoke: $(VENV)/.ready ## whether a gateway works, seen from outside: make smoke, or URL=https://gateway.example AGENT=sales
+	@$(BIN)/python -m scripts.smoke $(if $(URL),--url "$$URL") $(if $(AGENT),--agent "$$AGENT") $(if $(Q),--question "$$Q")
 
 test: setup ## all tests, with what they need started and ended by themselves
 	@$(BIN)/python -m pytest

@@ -35,7 +35,7 @@ def main() -> int:
 
 def _run(stack: Stack) -> int:
     host = stack.start_host()
-    addresses.write(stack.public_url, stack.urls["entra"], stack.certificates.ca)
+    addresses.write(stack.public_url, stack.urls["entra"], stack.certificates.ca, stack.environment)
     try:
         _announce(stack)
         return host.process.wait()

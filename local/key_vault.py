@@ -147,10 +147,9 @@ def _find(key_vault: KeyVault, request: Request) -> Secret:
 
 
 def _item(key_vault: KeyVault, secret: Secret) -> dict[str, Any]:
-    return {
-        "id": f"{key_vault.url}/secrets/{secret.name}/{secret.version}",
-        "attributes": {"enabled": secret.enabled, "created": secret.created, "updated": secret.updated},
-    }
+    expires = {} if secret.expires is None else {"exp": secret.expires}
+    attributes = {"enabled": secret.enabled, "created": secret.created, "updated": secret.updated} | expires
+    return {"id": f"{key_vault.url}/secrets/{secret.name}/{secret.version}", "attributes": attributes}
 
 
 def _page(request: Request, key_vault: KeyVault, items: Sequence[dict[str, Any]]) -> Response:

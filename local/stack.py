@@ -13,13 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
 import httpx
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue import QueueClient
 
 from local import certificates, entra, fabric, graph, key_vault, managed_identity
 from local.azurite import Azurite
@@ -37,6 +39,8 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 60
 STOP_SECONDS = 10
 FABRIC_AUDIENCE = "https://api.fabric.microsoft.com"
+QUEUE = "questions"
+"""What the function `run_question` is triggered by."""
 _OLD_ENOUGH_SECONDS = 3600
 """A sealing key seals once it is ten minutes old: the stack's first one is born older, so that it can at once."""
 
@@ -84,6 +88,7 @@ class Stack:
         self.azurite = self._running.enter_context(
             Azurite(folder=folder / "azurite", table_port=ports.table, queue_port=ports.queue)
         )
+        self._make_queue()
         servers = {
             "entra": Server(port=ports.entra, certificates=self.certificates),
             "key_vault": Server(port=ports.key_vault, host="127.0.0.1", certificates=self.certificates),
@@ -96,7 +101,7 @@ class Stack:
         self.public_url = f"http://localhost:{self.host_port}"
         self._make_peers()
         servers["entra"].app = entra.build(self.entra)
-        servers["key_vault"].app = key_vault.build(KeyVault(self.vault, self.issuer, self.urls["key_vault"]))
+        servers["key_vault"].app = key_vault.build(self.key_vault)
         servers["graph"].app = graph.build(self.graph)
         servers["managed_identity"].app = managed_identity.build(self.managed_identity)
         servers["fabric"].app = fabric.build(
@@ -107,10 +112,19 @@ class Stack:
         for server in servers.values():
             self._running.enter_context(server)
 
+    def _make_queue(self) -> None:
+        """As a deployment does it: the gateway would make its queue with the first message alone."""
+        with (
+            QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, use_env_settings=False) as queue,
+            suppress(ResourceExistsError),
+        ):
+            queue.create_queue()
+
     def _make_peers(self) -> None:
         self.issuer = Issuer(self.urls["entra"], self.folder)
         self.vault = Vault(self.folder)
         self._fill_vault()
+        self.key_vault = KeyVault(self.vault, self.issuer, self.urls["key_vault"])
         redirect_uris = [f"{self.public_url}/api/login/callback", f"{self.public_url}/api/app"]
         registrations = entra.registrations(
             redirect_uris=redirect_uris,

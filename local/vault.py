@@ -23,6 +23,7 @@ class Secret:
     enabled: bool
     created: int
     updated: int
+    expires: int | None = None
 
 
 class Vault:
@@ -36,12 +37,12 @@ class Vault:
             for secret in json.loads(self._file.read_bytes()):
                 self._secrets.setdefault(secret["name"], []).append(Secret(**secret))
 
-    def put(self, name: str, value: str, *, created: float | None = None) -> str:
+    def put(self, name: str, value: str, *, created: float | None = None, expires: int | None = None) -> str:
         """A new version, which is the latest from now on; returns its id. Raises ValueError for an impossible name."""
         if not NAME.fullmatch(name):
             raise ValueError("a secret's name is 1 to 127 letters, digits and dashes")
         at = int(self._now() if created is None else created)
-        secret = Secret(name, secrets.token_hex(16), value, enabled=True, created=at, updated=at)
+        secret = Secret(name, secrets.token_hex(16), value, True, at, at, expires)
         self._secrets.setdefault(name, []).append(secret)
         self._keep()
         return secret.version
@@ -67,6 +68,17 @@ class Vault:
     def has(self, name: str) -> bool:
         """Whether there is a secret of this name."""
         return name in self._secrets
+
+    def remove(self, name: str) -> list[Secret]:
+        """Takes a secret out, with all its versions, which are returned; raises KeyError where there is none."""
+        removed = self._secrets.pop(name)
+        self._keep()
+        return removed
+
+    def restore(self, versions: list[Secret]) -> None:
+        """Puts back what `versions` or `remove` gave, in the place of what there is now."""
+        self._secrets[versions[0].name] = list(versions)
+        self._keep()
 
     def versions(self, name: str) -> list[Secret]:
         """All versions of a secret, oldest first; raises KeyError where there is none."""

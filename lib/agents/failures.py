@@ -80,6 +80,10 @@ class Throttled(CapacityExceeded):
     """Too many requests, with a time to come back (429): nothing was processed."""
 
 
+class CapacityPaused(CapacityExceeded):
+    """The capacity is switched off: it does not come back by itself."""
+
+
 class Blocked(Throttled):
     """The caller's own quota is used up (`RequestBlocked`), which is nobody else's: Fabric throttles by identity.
 
@@ -108,7 +112,7 @@ _SAID: Mapping[str, type[UpstreamError]] = {  # how a code or a message begins
     "stage configuration not found": AgentNotPublished,
     "dataagentnotpublished": AgentNotPublished,
     "capacitylimitexceeded": CapacityExceeded,
-    "capacitynotactive": CapacityExceeded,
+    "capacitynotactive": CapacityPaused,
     "fabricthrottled": CapacityExceeded,
     "toomanyrequestsforcapacity": CapacityExceeded,
     "your organization's fabric compute capacity has exceeded its limits": CapacityExceeded,

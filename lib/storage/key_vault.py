@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SecretVersion:
-    """One version of a secret. `created` is in seconds since the epoch; a disabled version has no value."""
+    """One version of a secret. Times are in seconds since the epoch; a disabled version has no value."""
 
     version: str
     created: float
     enabled: bool
     value: str = field(default="", repr=False)
+    expires: float | None = None
+    """What its owner has written there; Key Vault itself does not go by it."""
 
 
 class KeyVault:
@@ -52,7 +54,8 @@ class KeyVault:
             version, enabled = item.version or "", bool(item.enabled)
             created = item.created_on.timestamp() if item.created_on else 0.0
             value = await self._fetch(name, version) if enabled else ""
-            versions.append(SecretVersion(version, created, enabled, value))
+            expires = item.expires_on.timestamp() if item.expires_on else None
+            versions.append(SecretVersion(version, created, enabled, value, expires))
         return tuple(versions)
 
     async def ping(self) -> None:

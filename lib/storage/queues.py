@@ -54,6 +54,17 @@ class Queue:
         if not await self._send(text, time_to_live_seconds):
             raise StateUnavailable
 
+    async def exists(self) -> bool:
+        """Whether the queue is there."""
+        async with one_call(queue=self._name):
+            try:
+                await self._client.get_queue_properties(**ONCE_MORE)
+            except ResourceNotFoundError as fault:
+                if getattr(fault, "error_code", None) == _NO_QUEUE:
+                    return False
+                raise
+        return True
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()

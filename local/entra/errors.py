@@ -30,9 +30,12 @@ _REFUSALS = {
     700211: (_INVALID_CLIENT, "No matching federated identity record found for presented assertion issuer."),
     700212: (_INVALID_CLIENT, "No matching federated identity record found for presented assertion audience."),
     700213: (_INVALID_CLIENT, "No matching federated identity record found for presented assertion subject."),
+    7000112: ("unauthorized_client", "Application is disabled."),
     7000215: (_INVALID_CLIENT, "Invalid client secret provided."),
     7000216: (_INVALID_CLIENT, "'client_assertion' or 'client_secret' is required for this grant type."),
     7000218: (_INVALID_CLIENT, "The request body must contain 'client_assertion' or 'client_secret'."),
+    7000222: (_INVALID_CLIENT, "The provided client secret keys are expired."),
+    7000229: ("unauthorized_client", "The client application is missing service principal in the tenant."),
     # the request
     28000: (_INVALID_REQUEST, "The value for the input parameter scope contains more than one resource."),
     50011: (_INVALID_REQUEST, "The redirect URI specified in the request does not match the ones configured."),
@@ -54,7 +57,10 @@ _REFUSALS = {
     501481: (_INVALID_GRANT, "The Code_Verifier does not match the code_challenge of the authorization request."),
     700082: (_INVALID_GRANT, "The refresh token has expired due to inactivity."),
     7000114: (_INVALID_GRANT, "Application is not allowed to make application on-behalf-of calls."),
-    # never decided here, only planned as faults: consent, revocation, conditional access
+    # never decided here, only planned as faults: consent, assignment, revocation, conditional access
+    50105: (_INVALID_GRANT, "The signed in user is not assigned to a role for the application."),
+    70021: (_INVALID_REQUEST, "No matching federated identity record found for presented assertion."),
+    500011: ("invalid_resource", "The resource principal was not found in the tenant."),
     50173: (_INVALID_GRANT, "The provided grant has expired due to it being revoked; sign in again."),
     65001: (_INVALID_GRANT, "The user or administrator has not consented to use the application."),
     70043: (_INVALID_GRANT, "The refresh token has expired due to sign-in frequency checks by conditional access."),

@@ -85,3 +85,14 @@ def test_no_value_shows_in_a_representation(vault: Vault) -> None:
     """A secret is printed by its name."""
     vault.put("ring", "the value")
     assert "the value" not in repr(vault.get("ring"))
+
+
+def test_a_secret_may_be_taken_out_and_put_back(vault: Vault) -> None:
+    """With all its versions, as they were."""
+    vault.put("ring", "one", expires=3000)
+    vault.put("ring", "two")
+    removed = vault.remove("ring")
+    assert not vault.has("ring")
+    vault.put("ring", "three")
+    vault.restore(removed)
+    assert [(secret.value, secret.expires) for secret in vault.versions("ring")] == [("one", 3000), ("two", None)]

@@ -12,6 +12,7 @@ from lib.agents.failures import (
     MAX_SAID,
     AddressUnknown,
     Blocked,
+    CapacityPaused,
     FabricTokenRejected,
     ServerFault,
     Throttled,
@@ -65,8 +66,8 @@ def test_a_status_has_a_meaning(status: int, expected: type[GatewayError]) -> No
         ({"errorCode": "CapacityLimitExceeded", "message": "private"}, CapacityExceeded),
         ({"errorCode": "FabricThrottled"}, CapacityExceeded),
         ({"errorCode": "TooManyRequestsForCapacity"}, CapacityExceeded),
-        ({"message": "CapacityNotActive: Capacity 7d1e9f3a is not active"}, CapacityExceeded),
-        ({"error": {"code": "CapacityNotActive", "pbi.error": {}}}, CapacityExceeded),
+        ({"message": "CapacityNotActive: Capacity 7d1e9f3a is not active"}, CapacityPaused),
+        ({"error": {"code": "CapacityNotActive", "pbi.error": {}}}, CapacityPaused),
         (
             {"message": "Your organization's Fabric compute capacity has exceeded its limits. Try again later."},
             CapacityExceeded,
@@ -222,7 +223,7 @@ def test_any_other_401_asks_for_another_token(challenge: str) -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("CapacityNotActive. Capacity 7d1e9f3a is not active", CapacityExceeded),
+        ("CapacityNotActive. Capacity 7d1e9f3a is not active", CapacityPaused),
         (" Stage configuration not found. ", AgentNotPublished),
         ({"error": "CapacityLimitExceeded"}, CapacityExceeded),
         ({"error": "The source failed. RAID: 7e1b3c5d"}, AgentFailed),
@@ -268,5 +269,5 @@ def test_no_word_of_fabric_reaches_the_caller() -> None:
 def test_what_is_more_than_a_failure_has_is_not_looked_at() -> None:
     """A failure is a few words; who sends a hundred thousand is not understood, and holds nobody up."""
     code = {"errorCode": "CapacityNotActive"}
-    assert type(failure(400, {}, [code, *[{}] * (MAX_SAID - 3)])) is CapacityExceeded
+    assert type(failure(400, {}, [code, *[{}] * (MAX_SAID - 3)])) is CapacityPaused
     assert type(failure(400, {}, [code, *[{}] * MAX_SAID])) is AgentFailed

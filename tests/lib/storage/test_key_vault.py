@@ -112,6 +112,16 @@ async def test_versions_have_values_unless_they_are_disabled(key_vault_client: K
         assert versions[version] == SecretVersion(version, born + number, enabled, value)
 
 
+async def test_a_version_tells_when_it_ends_where_its_owner_has_said_so(
+    key_vault_client: KeyVault, vault: RunningVault
+) -> None:
+    """What has to be renewed can be told in time."""
+    vault.content.put("client-secret", "one")
+    vault.content.put("client-secret", "two", expires=1_900_000_000)
+    told = {version.value: version.expires for version in await key_vault_client.versions("client-secret")}
+    assert told == {"one": None, "two": 1_900_000_000.0}
+
+
 async def test_ping_asks_the_vault_each_time(key_vault_client: KeyVault, vault: RunningVault) -> None:
     """A value in memory says nothing about the vault."""
     await key_vault_client.secret("index-key")

@@ -153,6 +153,21 @@ async def test_a_message_lives_as_long_as_its_sender_says(queue: Queue, azurite:
     assert (message.expires_on - message.inserted_on).total_seconds() == 90
 
 
+async def test_a_queue_exists_once_a_message_was_sent(queue: Queue) -> None:
+    """To look does not make it."""
+    assert [await queue.exists(), await queue.exists()] == [False, False]
+    await queue.send(IDS, time_to_live_seconds=60)
+    assert await queue.exists()
+
+
+@pytest.mark.parametrize("reply", [error(403, "AuthorizationFailure"), HTMLResponse("<h1>Not here</h1>", 404)])
+async def test_whether_a_queue_exists_may_not_be_told(fronted: Queue, front: Front, reply: Response) -> None:
+    """Who may not look, or finds something else there, knows nothing."""
+    front.planned.extend([reply])
+    with pytest.raises(StateUnavailable):
+        await fronted.exists()
+
+
 async def test_a_missing_queue_is_made_once_by_many_first_senders(queue: Queue, azurite: Azurite, name: str) -> None:
     """Each of them has its message in it."""
     await asyncio.gather(*(queue.send(str(number), time_to_live_seconds=60) for number in range(8)))
