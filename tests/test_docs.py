@@ -55,7 +55,24 @@ def test_every_table_of_rows_is_documented_and_swept() -> None:
     assert sorted(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == sorted(SWEPT_TABLES)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"make (?:-s )?([a-z]+)", README)) - {"alone"}))
+def test_every_alert_has_its_section_and_none_else() -> None:
+    """Whoever is woken by one finds what to do: its description leads there."""
+    bicep = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infra" / "modules").glob("*.bicep"))
+    named = set(re.findall(r"operations\.md#alert-([a-z-]+)'", bicep))
+    rules = bicep.partition("var rules = [")[2].partition("\n]\n")[0]
+    named |= set(re.findall(r"^ +name: '([a-z-]+)'$", rules, flags=re.MULTILINE))
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    sections = {title.replace(" ", "-") for title in re.findall(r"^### Alert: ([a-z -]+)$", page, flags=re.MULTILINE)}
+    assert len(named) > 10
+    assert sections == named | {"budget"}  # which has no description that could lead anywhere
+
+
+COMMANDS = README + "".join(
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("deploy.md", "operations.md")
+)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:`|^|\n)make (?:-s )?([a-z]+)", COMMANDS))))
 def test_every_command_of_the_readme_exists(target: str) -> None:
     """A newcomer types what stands there."""
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
