@@ -12,9 +12,9 @@ from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
-from lib import telemetry
 from lib.errors import NotReady
 from lib.settings import Settings, SettingsInvalid
+from lib.telemetry.logs import configure_logging
 from lib.traffic.gcra import Meter, Rate
 from lib.web.serve import Site
 
@@ -54,7 +54,7 @@ class Parts:
         """The settings. Raises `NotReady` where they are refused."""
         if self._invalid:
             raise NotReady
-        telemetry.configure_logging("INFO")
+        configure_logging("INFO")
         try:
             settings = Settings.read(self._environ)
         except SettingsInvalid as refusal:
@@ -62,7 +62,7 @@ class Parts:
             for problem in refusal.problems:
                 _log.critical("a setting is wrong", extra={"problem": problem})
             raise NotReady from refusal
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings.log_level)
         for agent in settings.agents.values():
             if agent.address.translated:
                 facts = {"agent": agent.name, "address": agent.address.url}

@@ -8,7 +8,8 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
-from lib import telemetry
+from lib.telemetry.logs import describe
+from lib.telemetry.traces import trace_id
 
 _log = logging.getLogger(__name__)
 
@@ -19,11 +20,11 @@ class TriggerFailed(Exception):
 
 async def run(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Does `work` under a trace id of its own. Raises `TriggerFailed` alone."""
-    scope = telemetry.trace_id.set(secrets.token_hex(16))
+    scope = trace_id.set(secrets.token_hex(16))
     try:
         await work()
     except Exception as fault:
-        _log.exception("a run failed", extra={"function": name, "cause": telemetry.describe(fault)})
+        _log.exception("a run failed", extra={"function": name, "cause": describe(fault)})
         raise TriggerFailed(name) from None
     finally:
-        telemetry.trace_id.reset(scope)
+        trace_id.reset(scope)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_socket
 
-from lib import telemetry
+from lib.telemetry import logs
 
 
 class Logged(logging.Handler):
@@ -53,5 +53,5 @@ def _logging_as_before() -> Iterator[None]:
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
     logging.getLogger("lib").setLevel(logging.DEBUG)
-    for name in telemetry.CHATTY:
+    for name in logs.CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from lib import telemetry
 from lib.errors import GatewayError, MethodNotAllowed, PayloadTooLarge
+from lib.telemetry.logs import describe
+from lib.telemetry.traces import trace_id
 from lib.web.origins import cors_headers, preflight_headers
 from lib.web.problems import problem
 from lib.web.request import Request
@@ -49,7 +50,7 @@ async def serve[G](
     `route` names the endpoint in logs, since a path may hold what its sender likes.
     """
     began, code = time.perf_counter(), ""
-    scope = telemetry.trace_id.set(request.trace_id)
+    scope = trace_id.set(request.trace_id)
     try:
         response = await _answer(gateway, request, handlers, site)
     except GatewayError as error:
@@ -63,14 +64,14 @@ async def serve[G](
     milliseconds = (time.perf_counter() - began) * 1000
     told = {"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)}
     _log.info("served", extra=told | ({"code": code} if code else {}))
-    telemetry.trace_id.reset(scope)
+    trace_id.reset(scope)
     return _finished(request, response, site, milliseconds)
 
 
 def tell_failure(error: GatewayError) -> None:
     """Logs what went wrong here or upstream, with its causes. What a caller can mend is no failure of ours."""
     if error.status >= 500:  # noqa: PLR2004  # the class of status codes, RFC 9110 section 15.6
-        _log.warning("a request failed", extra={"code": error.code, "cause": telemetry.describe(error)})
+        _log.warning("a request failed", extra={"code": error.code, "cause": describe(error)})
 
 
 async def _answer[G](gateway: G, request: Request, handlers: Mapping[str, Handler[G]], site: Site) -> Response:

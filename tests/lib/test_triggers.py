@@ -7,8 +7,10 @@ import traceback
 
 import pytest
 
-from lib import telemetry, triggers
+from lib import triggers
 from lib.errors import StateUnavailable
+from lib.telemetry.logs import JsonFormatter
+from lib.telemetry.traces import trace_id
 from lib.triggers import TriggerFailed
 
 SECRET = "total sales of the canary"
@@ -19,13 +21,13 @@ async def test_a_run_has_a_trace_of_its_own() -> None:
     seen = []
 
     async def work() -> None:
-        seen.append(telemetry.trace_id.get())
+        seen.append(trace_id.get())
 
     for _ in range(2):
         await triggers.run("sweep", work)
     assert all(re.fullmatch("[0-9a-f]{32}", trace) for trace in seen)
     assert len(set(seen)) == 2
-    assert telemetry.trace_id.get() == ""
+    assert trace_id.get() == ""
 
 
 @pytest.mark.parametrize("fault", [StateUnavailable(), ValueError(SECRET)], ids=["ours", "somebody else's"])
@@ -42,10 +44,10 @@ async def test_what_goes_wrong_is_logged_by_type_and_the_host_learns_no_more_tha
     (record,) = caplog.records
     assert vars(record)["function"] == "run_question"
     assert type(fault).__name__ in vars(record)["cause"][0]
-    assert SECRET not in telemetry.JsonFormatter().format(record)
+    assert SECRET not in JsonFormatter().format(record)
     assert str(failed.value) == "run_question"
     assert SECRET not in "".join(traceback.format_exception(failed.value))
-    assert telemetry.trace_id.get() == ""
+    assert trace_id.get() == ""
 
 
 async def test_a_run_that_is_given_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ from lib.answers.sweeper import BATCH_ROWS, Swept
 from lib.settings import StateStorage
 from lib.storage.leases import TABLE
 from lib.storage.tables import Tables
-from lib.telemetry import JsonFormatter
+from lib.telemetry.logs import JsonFormatter
 from local.azurite import Azurite
 from local.serving import Server
 from tests.clock import Clock

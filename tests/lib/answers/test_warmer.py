@@ -52,7 +52,7 @@ from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.standings import ROW, Standings
 from lib.storage.standings import TABLE as PRINCIPALS
 from lib.storage.tables import Tables
-from lib.telemetry import JsonFormatter
+from lib.telemetry.logs import JsonFormatter
 from lib.traffic.circuit import LEAST_OUTCOMES
 from lib.traffic.deadline import Deadline
 from lib.traffic.gcra import Meter, Rate

@@ -13,11 +13,9 @@ import logging
 import re
 import traceback
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
 
-trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""The trace id of the request under way, 32 hex digits."""
+from lib.telemetry.traces import trace_id
 
 CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aiohttp", "urllib3", "asyncio")
 LONGEST_TEXT = 2_000
