@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from lib.answers.by_queue import ByQueue
     from lib.answers.by_task import ByTask
     from lib.answers.conversations import Conversations
+    from lib.answers.given import Given
     from lib.answers.idempotency import Idempotency
     from lib.answers.operations import Operations
-    from lib.answers.questions import Given, Questions
+    from lib.answers.questions import Questions
     from lib.answers.warmer import Warmer
     from lib.answers.work import Work
     from lib.limits.limiter import Limiter
@@ -129,7 +130,8 @@ class QuestionParts(Parts):
         """Questions that outlive their requests."""
         from lib.answers.operations import Operations
 
-        return Operations(self.tables, self.sealer, self.note, now=self.tables.clock.now)
+        pseudonym, now = self.row_keys.pseudonym, self.tables.clock.now
+        return Operations(self.tables, self.sealer, self.note, pseudonym=pseudonym, now=now)
 
     @cached_property
     def by_queue(self) -> "ByQueue":

@@ -53,5 +53,5 @@ def _logging_as_before() -> Iterator[None]:
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
     logging.getLogger("lib").setLevel(logging.DEBUG)
-    for name in logs.CHATTY:
+    for name in (*logs.CHATTY, *logs.MUTE):
         logging.getLogger(name).setLevel(logging.NOTSET)

@@ -29,7 +29,7 @@ def trace_id(traceparent: str | None) -> str:
     """The trace id of a request that came with this `traceparent`."""
     context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=traceparent))
     request = func.HttpRequest("GET", "https://x.example/api/health", body=b"")
-    return function_app._request(request, cast("func.Context", context)).trace_id
+    return function_app._request(request, cast("func.Context", context), "health").trace_id
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Asked:
     kind: str
     who: str = ""
     agent: str = ""
-    outcome: str = ""
+    outcome: str = "failed"
     code: str = ""
     cached: str = ""
     age: int = 0

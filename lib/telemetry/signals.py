@@ -36,6 +36,9 @@ class Span:
     def fail(self, error: str) -> None:
         """Says that it failed, by a problem's code or an exception's type: never by a text."""
 
+    def excuse(self) -> None:
+        """Says that the exception it is left by is no failure."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -103,7 +106,7 @@ def watched(metric: Metric) -> list[tuple[dict[str, Value], float]]:
 
 def use(recorder: Recorder) -> None:
     """From now on `recorder` hears everything, after the numbers that have waited for it."""
-    global _recorder  # noqa: PLW0603  # the process's, like the root logger
+    global _recorder  # the process's, like the root logger
     before, _recorder = _recorder, recorder
     if isinstance(before, _Waiting):
         for metric, value, attributes in before.kept:

@@ -24,7 +24,8 @@ from lib.answers import warmer as module
 from lib.answers.board import Board
 from lib.answers.cache import AnswerCache
 from lib.answers.encoding import encode
-from lib.answers.questions import Agent, Given, Questions
+from lib.answers.given import Given
+from lib.answers.questions import Agent, Questions
 from lib.answers.stored import PLACE_DIGITS, StoredAnswers
 from lib.answers.wanted import Wanted, of_gateway, wanted
 from lib.answers.warmer import (
