@@ -100,12 +100,11 @@ class Gateway(Asking):
             asked.tell((time.perf_counter() - began) * 1000)
 
     async def _pseudonym(self, principal: "Principal") -> str:
-        """Whom audit lines name; empty where that cannot be told: the line comes all the same."""
         try:
             partition = await self.row_keys.partition(principal.tenant_id, principal.object_id)
-            return await self.row_keys.pseudonym(partition)
         except StateUnavailable:
             return ""
+        return await self.pseudonym(partition)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""

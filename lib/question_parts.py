@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from lib.agents.registry import AgentRegistry
-from lib.errors import NotFound, StateUnavailable
+from lib.errors import GatewayError, NotFound, StateUnavailable
 from lib.limits.usage import Limits
 from lib.parts import Parts, http_client
 from lib.readiness import Readiness
@@ -130,8 +130,7 @@ class QuestionParts(Parts):
         """Questions that outlive their requests."""
         from lib.answers.operations import Operations
 
-        pseudonym, now = self.row_keys.pseudonym, self.tables.clock.now
-        return Operations(self.tables, self.sealer, self.note, pseudonym=pseudonym, now=now)
+        return Operations(self.tables, self.sealer, self.note, pseudonym=self.pseudonym, now=self.tables.clock.now)
 
     @cached_property
     def by_queue(self) -> "ByQueue":
@@ -188,6 +187,13 @@ class QuestionParts(Parts):
             await self.conversations.append(conversation, work.question, decode(given.json).text)
         except (NotFound, StateUnavailable) as fault:
             _log.warning("an answer could not be noted", extra={"fault": type(fault).__name__})
+
+    async def pseudonym(self, partition: str) -> str:
+        """Whom audit lines name; empty where that cannot be told: the line comes all the same."""
+        try:
+            return await self.row_keys.pseudonym(partition)
+        except GatewayError:
+            return ""
 
     @property
     def own_identity(self) -> tuple[str, str]:

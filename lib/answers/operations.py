@@ -56,7 +56,7 @@ class Operations:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
-        """`note` is told of each answer that belongs to a conversation; `pseudonym` is whom audit lines name."""
+        """`note` is told of each answer that belongs to a conversation; `pseudonym` is whom audit lines name, and raises nothing."""
         self._tables = tables
         self._sealer = sealer
         self._note = note
@@ -208,12 +208,8 @@ class Operations:
         return _operation(await self._tables.insert(TABLE, work.wanted.payer, operation_id, values))
 
     async def _audit(self, ended: Operation, fault: GatewayError | None) -> None:
-        try:
-            who = await self._pseudonym(ended.partition)
-        except StateUnavailable:  # it is told all the same
-            who = ""
         tell_operation(
-            who=who,
+            who=await self._pseudonym(ended.partition),
             agent=ended.agent,
             outcome=ended.state,
             code=fault.code if fault else "",

@@ -139,7 +139,7 @@ class ClientCredential:
                 self._credential = read_certificate(read) if self._kind == "certificate" else read
                 self._read = read
         except GatewayError as fault:
-            self._tell_trouble("the client credential cannot be read", code=fault.code)
+            self._tell_trouble("the client credential cannot be read again", code=fault.code)
             if not self._read:
                 raise
         return self._credential
@@ -152,7 +152,7 @@ class ClientCredential:
         try:
             token = await self._azure.get_token(TOKEN_EXCHANGE)
         except AzureError as fault:
-            self._tell_trouble("the managed identity's token cannot be had", fault=type(fault).__name__)
+            self._tell_trouble("the managed identity's token cannot be renewed", fault=type(fault).__name__)
             if not self._assertion:
                 raise IdentityProviderUnavailable from fault
             self._renew_at = asked_at + RETRY_SECONDS

@@ -138,6 +138,7 @@ async def test_rows_past_their_end_are_deleted(
         "level": "info",
         "logger": "lib.answers.sweeper",
         "message": "expired rows were deleted",
+        "event": "swept",
         "deleted": 3,
         "budget_ended": False,
         **{f"{names[0]}_{fact}": value for fact, value in facts.items()},
