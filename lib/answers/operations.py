@@ -56,7 +56,10 @@ class Operations:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
-        """`note` is told of each answer that belongs to a conversation; `pseudonym` is whom audit lines name, and raises nothing."""
+        """`note` is told of each answer that belongs to a conversation; `pseudonym` is whom audit lines name.
+
+        Neither raises anything.
+        """
         self._tables = tables
         self._sealer = sealer
         self._note = note

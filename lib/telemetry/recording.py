@@ -119,7 +119,10 @@ class _Span(signals.Span):
 
 
 class LineHandler(logging.Handler):
-    """Hands log lines on, as they stand in the host's log. What is logged by an export itself stays there."""
+    """Hands log lines on, as they stand in the host's log: all of ours, and libraries' warnings.
+
+    What is logged by an export itself stays there, or each would bring about the next.
+    """
 
     def __init__(self, provider: LoggerProvider) -> None:
         super().__init__()
@@ -128,7 +131,8 @@ class LineHandler(logging.Handler):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        return not get_value(_SUPPRESS_INSTRUMENTATION_KEY) and super().filter(record)
+        is_wanted = record.levelno >= logging.WARNING or record.name.startswith("lib.")
+        return is_wanted and not get_value(_SUPPRESS_INSTRUMENTATION_KEY) and super().filter(record)
 
     @override
     def emit(self, record: logging.LogRecord) -> None:

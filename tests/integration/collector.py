@@ -2,12 +2,12 @@
 
 import asyncio
 import gzip
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-_KINDS: dict[str, Callable[[], Message]] = {
+_KINDS: dict[str, Callable[[], Any]] = {
     "/v1/traces": ExportTraceServiceRequest,
     "/v1/metrics": ExportMetricsServiceRequest,
     "/v1/logs": ExportLogsServiceRequest,
@@ -28,11 +28,12 @@ type Tree = tuple[str, list[Tree]]
 
 @dataclass
 class Collector:
-    """What has come in, whole and as texts. `status` is what it answers, after `delay_seconds`."""
+    """What has come in. `status` is what it answers, after `delay_seconds` or once it is `closing`."""
 
     status: int = 200
     delay_seconds: float = 0
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -40,7 +41,9 @@ class Collector:
         if request.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         self.bodies.append((request.url.path, body))
-        await asyncio.sleep(self.delay_seconds)
+        ends = time.monotonic() + self.delay_seconds
+        while time.monotonic() < ends and not self.closing.is_set():
+            await asyncio.sleep(0.05)
         await Response(status_code=self.status)(scope, receive, send)
 
     def messages(self, path: str) -> Iterator[Any]:
