@@ -20,7 +20,25 @@ QUIET = {
 """What these exporters look for in the environment, whoever makes them."""
 
 
-def exporters(settings: TelemetrySettings, credential: Callable[[], Any]) -> tuple[Any, Any]:
+class SpanExporter(AzureMonitorTraceExporter):
+    """That of spans, which closes its connections in the end."""
+
+    def shutdown(self) -> None:
+        """Nothing is sent after this."""
+        super().shutdown()
+        self.client.close()
+
+
+class MetricExporter(AzureMonitorMetricExporter):
+    """That of metrics, likewise."""
+
+    def shutdown(self, timeout_millis: float = 30_000, **options: Any) -> None:
+        """Nothing is sent after this."""
+        super().shutdown(timeout_millis, **options)
+        self.client.close()
+
+
+def exporters(settings: TelemetrySettings, credential: Callable[[], Any]) -> tuple[SpanExporter, MetricExporter]:
     """The exporter of spans and that of metrics."""
     os.environ.update(QUIET)
     options = {
@@ -31,4 +49,4 @@ def exporters(settings: TelemetrySettings, credential: Callable[[], Any]) -> tup
         "retry_total": 1,
         "timeout": 5.0,
     }
-    return AzureMonitorTraceExporter(**options), AzureMonitorMetricExporter(**options)
+    return SpanExporter(**options), MetricExporter(**options)

@@ -42,7 +42,7 @@ class Collector:
             body = gzip.decompress(body)
         self.bodies.append((request.url.path, body))
         ends = time.monotonic() + self.delay_seconds
-        while time.monotonic() < ends and not self.closing.is_set():
+        while time.monotonic() < ends and not self.closing.is_set():  # noqa: ASYNC110  # set by another thread
             await asyncio.sleep(0.05)
         await Response(status_code=self.status)(scope, receive, send)
 
