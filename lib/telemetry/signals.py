@@ -115,6 +115,7 @@ def use(recorder: Recorder) -> None:
 
 def reset() -> None:
     """Begins anew: nobody listens yet. For tests."""
+    use(Recorder())
     use(_Waiting())
     _watched.clear()
 

@@ -5,6 +5,8 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -246,6 +248,34 @@ def test_nothing_that_was_said_and_nobody_is_in_what_leaves(
     assert len(received) > 10_000
     assert [text for text in secret + who if text.encode() in received] == []
     assert not re.search(rb"eyJ[\w-]{10,}", received)
+
+
+def test_sign_ins_are_counted_and_those_that_fail_have_a_line(
+    gateway: Instance, collector: Collector, stack: Stack, secrets_seen: set[str]
+) -> None:
+    """By Entra's name for the error, which is not the person's fault or ours."""
+    here = SimpleNamespace(public_url=gateway.host.url, certificates=stack.certificates, urls=stack.urls)
+    with Browser(cast("Stack", here), secrets_seen) as browser:
+        assert browser.sign_in("alice").headers["location"] == "/api/app"
+        begun = browser.call("GET", "/api/login")
+        form = browser.pick(begun.headers["location"], "alice")
+        trace_id, header = traced()
+        failed = browser.call(
+            "POST",
+            "/api/login/callback",
+            data={"state": form["state"], "error": "access_denied"},
+            headers={"Origin": "null", **header},
+            cross_site=True,
+        )
+        assert failed.headers["location"] == "/api/app?error=login_failed"
+    wanted = [{"result": "completed", "code": ""}, {"result": "failed", "code": "login_failed"}]
+    collector.until(
+        lambda: all(one in [n for n, _ in collector.points().get("gateway.sign_ins", [])] for one in wanted)
+    )
+    collector.until(lambda: "sign_in_failed" in {line.event_name for line in collector.lines(trace_id)})
+    (line,) = [line for line in collector.lines(trace_id) if line.event_name == "sign_in_failed"]
+    told = json.loads(line.body.string_value)
+    assert (told["error"], told["code"]) == ("access_denied", "login_failed")
 
 
 @pytest.mark.parametrize("trouble", ["away", "failing", "hanging"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
@@ -9,6 +10,8 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from lib.errors import StateUnavailable
 from lib.storage.azure_sdk import ServiceDown, one_call
 from lib.storage.rows import Conflict
+from lib.telemetry import metrics
+from tests.lib.telemetry.heard import hearing
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,27 @@ async def test_what_has_a_name_of_its_own_keeps_it(fault: BaseException, caplog:
             raise fault
     assert raised.value is fault
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "result", "failed"),
+    [
+        ("tables", None, "ok", ""),
+        ("tables", Conflict(), "conflict", ""),
+        ("queue", StateUnavailable(), "failed", "state_unavailable"),
+        ("key_vault", ServiceRequestError("secret"), "failed", "state_unavailable"),
+    ],
+)
+async def test_a_call_is_a_span_and_numbers(service: str, fault: Exception | None, result: str, failed: str) -> None:
+    """A row that somebody else has changed is everyday life, and no failure."""
+    with hearing() as heard:
+        with suppress(StateUnavailable, Conflict):
+            async with one_call(service, "update", table="t"):
+                if fault:
+                    raise fault
+        (told,) = heard.spans
+        database = {"db.system.name": "azure.tables"} if service == "tables" else {}
+        assert (told.name, told.kind, told.failed) == (f"{service} update", "client", failed)
+        assert told.facts == {"service": service, "operation": "update", "result": result, **database}
+        assert heard.of(metrics.STORAGE_CALLS) == [{"service": service, "operation": "update", "result": result}]
+        assert heard.of(metrics.STORAGE_DURATION) == [{"service": service, "operation": "update"}]
