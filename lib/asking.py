@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from lib.agent_settings import AgentSettings
     from lib.agents.data_agent import TokenSource
     from lib.agents.question import Question
+    from lib.answers.given import Given
     from lib.answers.operation import Operation
-    from lib.answers.questions import Given
     from lib.identity.principal import Principal
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0

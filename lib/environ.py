@@ -97,9 +97,24 @@ class EnvironReader:
         plain_http_in_development: bool = False,
     ) -> str:
         """An https address of nothing but host and port; the host is one of `hosts`, or ends as `suffixes` say."""
-        value = self.text(name, default).rstrip("/").lower()
+        value = self.text(name, default)
         if not value:
             return ""
+        return self.as_url(
+            name, value, hosts=hosts, suffixes=suffixes, plain_http_in_development=plain_http_in_development
+        )
+
+    def as_url(
+        self,
+        name: str,
+        value: str,
+        *,
+        hosts: tuple[str, ...] = (),
+        suffixes: tuple[str, ...] = (),
+        plain_http_in_development: bool = False,
+    ) -> str:
+        """`value`, which must be such an address, in small letters and without a slash behind it."""
+        value = value.rstrip("/").lower()
         host = host_of(value)
         if host is None or urlsplit(value).path:
             self.problem(name, "must be an absolute address without user, path, query or fragment")

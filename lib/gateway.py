@@ -2,16 +2,19 @@
 
 import logging
 import math
-from contextlib import contextmanager
+import time
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from lib.asking import Asking
 from lib.errors import GatewayError, NotFound, SessionForged, StateUnavailable, TokenInvalid, TooManyFailures
+from lib.telemetry.audit import Asked
+from lib.telemetry.signals import span
 from lib.traffic.deadline import Deadline
 from lib.web.client_address import client_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from lib.identity.graph import Profile
     from lib.identity.principal import Principal
@@ -53,7 +56,7 @@ class Gateway(Asking):
         """
         from lib.identity.auth import authenticate
 
-        with self.counting(request, TokenInvalid, SessionForged):
+        with span("authenticate"), self.counting(request, TokenInvalid, SessionForged):
             return await authenticate(
                 request,
                 self.token_validator,
@@ -81,6 +84,27 @@ class Gateway(Asking):
 
     def _address(self, request: "Request") -> str:
         return client_address(request, self.settings.front_door_id)
+
+    @asynccontextmanager
+    async def audited(self, principal: "Principal", began: float) -> "AsyncIterator[Asked]":
+        """Holds a question that the principal puts, since `began` (by `perf_counter`), and tells what came of it."""
+        asked = Asked("person" if principal.kind == "user" else "app")
+        try:
+            yield asked
+        except Exception as fault:
+            known = fault if isinstance(fault, GatewayError) else GatewayError()
+            asked.ended_by(known.code, known.status)
+            raise
+        finally:
+            asked.who = await self._pseudonym(principal)
+            asked.tell((time.perf_counter() - began) * 1000)
+
+    async def _pseudonym(self, principal: "Principal") -> str:
+        try:
+            partition = await self.row_keys.partition(principal.tenant_id, principal.object_id)
+        except StateUnavailable:
+            return ""
+        return await self.pseudonym(partition)
 
     async def profile(self, principal: "Principal") -> "Profile | None":
         """What Graph tells of the person; None where it tells nothing, or nothing to us: a profile is an extra."""

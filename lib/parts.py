@@ -12,9 +12,10 @@ from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
-from lib import telemetry
 from lib.errors import NotReady
 from lib.settings import Settings, SettingsInvalid
+from lib.telemetry.exporting import Exporting
+from lib.telemetry.logs import configure_logging
 from lib.traffic.gcra import Meter, Rate
 from lib.web.serve import Site
 
@@ -54,15 +55,15 @@ class Parts:
         """The settings. Raises `NotReady` where they are refused."""
         if self._invalid:
             raise NotReady
-        telemetry.configure_logging("INFO")
+        configure_logging("INFO")
         try:
             settings = Settings.read(self._environ)
         except SettingsInvalid as refusal:
             self._invalid = True
             for problem in refusal.problems:
-                _log.critical("a setting is wrong", extra={"problem": problem})
+                _log.critical("a setting is wrong", extra={"event": "setting_wrong", "problem": problem})
             raise NotReady from refusal
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings.log_level)
         for agent in settings.agents.values():
             if agent.address.translated:
                 facts = {"agent": agent.name, "address": agent.address.url}
@@ -82,6 +83,23 @@ class Parts:
         settings = self.settings
         authorize = f"{settings.entra_authority_host}/{settings.tenant_id}/oauth2/v2.0/authorize"
         return Site(settings.allowed_origins | {settings.public_base_url}, authorize)
+
+    @property
+    def exporting(self) -> Exporting:
+        """What leaves of telemetry; nothing at all while the settings are wrong."""
+        try:
+            return self._exporting
+        except NotReady:
+            return Exporting()
+
+    @cached_property
+    def _exporting(self) -> Exporting:
+        return Exporting(self.settings.telemetry, self._blocking_credential)
+
+    def _blocking_credential(self) -> object:
+        from lib.identity.credentials import blocking_azure_credential
+
+        return blocking_azure_credential(self.settings, self.settings.telemetry.client_id)
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":

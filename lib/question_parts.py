@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from lib.agents.registry import AgentRegistry
-from lib.errors import NotFound, StateUnavailable
+from lib.errors import GatewayError, NotFound, StateUnavailable
 from lib.limits.usage import Limits
 from lib.parts import Parts, http_client
 from lib.readiness import Readiness
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from lib.answers.by_queue import ByQueue
     from lib.answers.by_task import ByTask
     from lib.answers.conversations import Conversations
+    from lib.answers.given import Given
     from lib.answers.idempotency import Idempotency
     from lib.answers.operations import Operations
-    from lib.answers.questions import Given, Questions
+    from lib.answers.questions import Questions
     from lib.answers.warmer import Warmer
     from lib.answers.work import Work
     from lib.limits.limiter import Limiter
@@ -129,7 +130,7 @@ class QuestionParts(Parts):
         """Questions that outlive their requests."""
         from lib.answers.operations import Operations
 
-        return Operations(self.tables, self.sealer, self.note, now=self.tables.clock.now)
+        return Operations(self.tables, self.sealer, self.note, pseudonym=self.pseudonym, now=self.tables.clock.now)
 
     @cached_property
     def by_queue(self) -> "ByQueue":
@@ -186,6 +187,13 @@ class QuestionParts(Parts):
             await self.conversations.append(conversation, work.question, decode(given.json).text)
         except (NotFound, StateUnavailable) as fault:
             _log.warning("an answer could not be noted", extra={"fault": type(fault).__name__})
+
+    async def pseudonym(self, partition: str) -> str:
+        """Whom audit lines name; empty where that cannot be told: the line comes all the same."""
+        try:
+            return await self.row_keys.pseudonym(partition)
+        except GatewayError:
+            return ""
 
     @property
     def own_identity(self) -> tuple[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from lib.agents.spreadsheet import write_csv
 from lib.answers.encoding import decode
+from lib.answers.given import Given
 from lib.answers.operation import Operation
-from lib.answers.questions import Given
 from lib.errors import NotAcceptable
 from lib.web.bodies import JSON
 from lib.web.response import Response, json_response

@@ -12,6 +12,7 @@ from typing import Literal
 from lib.agent_settings import AgentSettings, read_agents
 from lib.environ import EnvironReader, host_of
 from lib.hosts import is_loopback, shares_its_site
+from lib.telemetry_settings import TelemetrySettings, read_telemetry
 
 type Environment = Literal["development", "staging", "production"]
 type CredentialKind = Literal["managed-identity", "certificate", "secret"]
@@ -91,6 +92,7 @@ class Settings:
     instance_concurrency: int
     front_door_id: str
     answer_stale_seconds: int
+    telemetry: TelemetrySettings
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
@@ -136,6 +138,7 @@ class Settings:
             instance_concurrency=reader.number("INSTANCE_CONCURRENCY", 32, 1, 1000),
             front_door_id=reader.guid("FRONT_DOOR_ID") if reader.get("FRONT_DOOR_ID") else "",
             answer_stale_seconds=reader.number("ANSWER_STALE_SECONDS", 3600, 0, 3600),
+            telemetry=read_telemetry(reader),
         )
         if reader.problems:
             raise SettingsInvalid(reader.problems)

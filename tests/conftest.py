@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import pytest_socket
 
-from lib import telemetry
+from lib.telemetry import logs, signals
 
 
 class Logged(logging.Handler):
@@ -46,12 +46,13 @@ def pytest_runtest_teardown() -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Takes back what a gateway does to the process's logging: levels, and the form of the handlers there are."""
+    """Takes back what a gateway does to the process: its logging's levels and form, and who listens to its signals."""
     root = logging.getLogger()
     before = {handler: handler.formatter for handler in root.handlers}
     yield
     for handler, formatter in before.items():
         handler.setFormatter(formatter)
     logging.getLogger("lib").setLevel(logging.DEBUG)
-    for name in telemetry.CHATTY:
+    signals.reset()
+    for name in (*logs.CHATTY, *logs.MUTE):
         logging.getLogger(name).setLevel(logging.NOTSET)

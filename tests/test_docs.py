@@ -33,7 +33,7 @@ def test_every_problem_is_documented_with_its_statuses_and_none_else() -> None:
 
 def test_every_setting_is_documented_and_none_else() -> None:
     """The reader's names are the table's names."""
-    modules = ("settings.py", "agent_settings.py")
+    modules = ("settings.py", "agent_settings.py", "telemetry_settings.py")
     source = "".join((ROOT / "lib" / module).read_text(encoding="utf-8") for module in modules)
     read = set(re.findall(r'"([A-Z][A-Z_]{4,}(?:__[a-zA-Z]+)?)"', source)) - {"INFO", "DEBUG", "WARNING", "ERROR"}
     documented = set(re.findall(r"^\| `([A-Z][A-Za-z_]+)` \|", SETTINGS, flags=re.MULTILINE))

@@ -29,7 +29,7 @@ def trace_id(traceparent: str | None) -> str:
     """The trace id of a request that came with this `traceparent`."""
     context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=traceparent))
     request = func.HttpRequest("GET", "https://x.example/api/health", body=b"")
-    return function_app._request(request, cast("func.Context", context)).trace_id
+    return function_app._request(request, cast("func.Context", context), "health").trace_id
 
 
 @pytest.mark.parametrize(
@@ -141,3 +141,21 @@ def test_what_the_host_answers_by_itself_has_our_security_headers() -> None:
     assert options["customHeaders"].items() <= ours.items()
     assert ours.keys() - options["customHeaders"].keys() == {"Strict-Transport-Security", "Vary"}
     assert options["hsts"] == {"isEnabled": True, "maxAge": "365", "includeSubDomains": True}
+
+
+def test_a_request_is_told_by_the_route_it_came_by() -> None:
+    """The template that the host knows is the one that spans and numbers have."""
+    source = (Path(__file__).parent.parent / "function_app.py").read_text(encoding="utf-8")
+    pairs = re.findall(r'@app\.route\("([^"]+)"\)\n.*?_served\(\s*req, context, "([^"]+)"', source, flags=re.DOTALL)
+    assert len(pairs) == source.count("@app.route(") == source.count("await _served(")
+    assert [told for route, told in pairs if told != route] == []
+
+
+def test_a_request_keeps_the_hosts_span() -> None:
+    """Below which its own lies; a trace that breaks the standard has none."""
+    context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=f"00-{TRACE_ID}-{PARENT_ID}-00"))
+    request = func.HttpRequest("GET", "https://x.example/api/query/1", body=b"")
+    taken = function_app._request(request, cast("func.Context", context), "query/{id}")
+    assert (taken.trace_id, taken.parent_id, taken.route) == (TRACE_ID, PARENT_ID, "query/{id}")
+    context.trace_context.trace_parent = f"00-{TRACE_ID}-{PARENT_ID}-0"
+    assert function_app._request(request, cast("func.Context", context), "health").parent_id == ""

@@ -4,9 +4,10 @@ The token goes to the agent's address and nowhere else; redirects are not follow
 """
 
 import asyncio
+import logging
 import math
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 
@@ -14,10 +15,13 @@ from lib.agents import mcp
 from lib.agents.addresses import AgentAddress
 from lib.agents.failures import ServerFault, Unreached
 from lib.agents.reading import ReplyReader
-from lib.errors import DeadlineExceeded
+from lib.errors import CapacityExceeded, DeadlineExceeded
+from lib.telemetry.http_calls import HttpCall, http_call
 from lib.traffic.deadline import Deadline
 
 CONNECT_SECONDS = 3.0
+
+_log = logging.getLogger(__name__)
 
 
 class Connection:
@@ -51,19 +55,26 @@ class Connection:
             raise ServerFault from None  # its text may hold the header that could not be sent: the token
         except httpx.TransportError as fault:
             raise ServerFault from fault
-        return read(reply)
+        try:
+            return read(reply)
+        except CapacityExceeded as fault:
+            facts = {"event": "upstream_throttled", "peer": "fabric", "status": reply.status}
+            _log.warning("fabric throttles", extra=facts | {"retry_after": fault.retry_after})
+            raise
 
     async def _send(self, call: mcp.Call, bearer: str | None, deadline: Deadline) -> mcp.Reply:
         headers = {**call.headers, **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         left, connect = deadline.timeout(math.inf), deadline.timeout(CONNECT_SECONDS)
+        with http_call("fabric", "POST", {"mcp.method.name": call.method}) as told:
+            return await self._read(call, headers, httpx.Timeout(left, connect=connect, pool=connect), told)
+
+    async def _read(
+        self, call: mcp.Call, headers: Mapping[str, str], waits: httpx.Timeout, told: HttpCall
+    ) -> mcp.Reply:
         async with self._http.stream(
-            "POST",
-            self._address.url,
-            headers=headers,
-            content=call.body,
-            timeout=httpx.Timeout(left, connect=connect, pool=connect),
-            follow_redirects=False,
+            "POST", self._address.url, headers=headers, content=call.body, timeout=waits, follow_redirects=False
         ) as response:
+            told.status = response.status_code
             reader = ReplyReader(call, response.status_code, response.headers)
             async for part in response.aiter_raw():
                 for _ in reader.feed(part):

@@ -23,6 +23,7 @@ from lib.agents.connection import Connection
 from lib.agents.discovery import NOT_PROCESSED, Discoveries, Discovery
 from lib.agents.failures import AddressUnknown, Blocked, FabricTokenRejected, TaskFailed, ToolUnknown
 from lib.agents.guard import OUTAGES, Guard
+from lib.agents.invocation import invocation
 from lib.agents.notices import NoNotices, Notices
 from lib.agents.tasks import Task
 from lib.errors import AgentUnavailable, DeadlineExceeded, GatewayError, OperationCancelled, UpstreamError
@@ -66,11 +67,12 @@ class DataAgent:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._name = name
         self._connection = Connection(address, http, charge)
         self._link_hosts = link_hosts
         self._readers = readers
         self._notices = notices or NoNotices()
-        self._retry = partial(retry, sleep=sleep, budget=RetryBudget(now))
+        self._retry = partial(retry, sleep=sleep, budget=RetryBudget(now), peer="fabric")
         self._discoveries = Discoveries(self._connection, self._retry, ttl=DISCOVERY_TTL, now=now)
         self._guard = Guard(name, width, clock=now)
 
@@ -245,12 +247,13 @@ class DataAgent:
 
     async def _asked[T](self, call: Callable[[Discovery, str], Awaitable[T]], deadline: Deadline, bearer: str) -> T:
         """Discovers and asks; once more where the agent has changed since it was discovered."""
-        known = await self._find(deadline, bearer)
-        try:
-            return await call(known, bearer)
-        except (ToolUnknown, AddressUnknown):
-            self._discoveries.forget(known)
-        return await call(await self._find(deadline, bearer), bearer)
+        with invocation(self._name):
+            known = await self._find(deadline, bearer)
+            try:
+                return await call(known, bearer)
+            except (ToolUnknown, AddressUnknown):
+                self._discoveries.forget(known)
+            return await call(await self._find(deadline, bearer), bearer)
 
     async def _find(self, deadline: Deadline, bearer: str, *, anew: bool = False) -> Discovery:
         found, is_new = await self._discoveries.find(bearer, deadline, anew=anew)

@@ -36,6 +36,7 @@ class Call:
     id: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _call(call_id: str, session: Session | None, message: Mapping[str, Any]) -> 
         if session.id:
             headers["Mcp-Session-Id"] = session.id
     body = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode()
-    return Call(call_id, headers, body)
+    return Call(call_id, headers, body, message["method"])
 
 
 def messages_in(data: bytes) -> list[Any]:

@@ -22,6 +22,7 @@ from lib.answers.questions import Agent
 from lib.answers.work import Work
 from lib.errors import AgentUnknown, GatewayError, OperationExpired, StateUnavailable
 from lib.storage.rows import Conflict
+from lib.telemetry.signals import traceparent
 from lib.traffic.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -144,8 +145,18 @@ class ByQueue:
         return token
 
     async def _send(self, operation: Operation) -> None:
-        message = json.dumps({"partition": operation.partition, "operation": operation.id}, separators=(",", ":"))
+        members = {"partition": operation.partition, "operation": operation.id, "traceparent": traceparent()}
+        message = json.dumps(members, separators=(",", ":"))
         await self._queue.send(message, time_to_live_seconds=PICK_UP_SECONDS)
+
+
+def traceparent_of(message: bytes) -> str:
+    """The trace that a message belongs to, as whoever sent it has written it; empty where that is not known."""
+    try:
+        value = json.loads(message)["traceparent"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def _ids(message: bytes) -> tuple[str, str]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from lib.agents.failures import TaskFailed, TaskUnknown
 from lib.answers.encoding import Encoded, encode
+from lib.answers.given import Given
 from lib.answers.operation import Operation, State
-from lib.answers.questions import WILL_PASS, Given
+from lib.answers.questions import WILL_PASS
 from lib.answers.work import Work
 from lib.errors import (
     Forbidden,

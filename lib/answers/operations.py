@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from lib.answers.cache import Kept
 from lib.answers.encoding import pack, unpack
 from lib.answers.failures_kept import to_json
+from lib.answers.given import Given
 from lib.answers.operation import FINAL, MOVES, PICK_UP_SECONDS, Operation, State, overdue
-from lib.answers.questions import Given
 from lib.answers.work import Note, Work, read_work
 from lib.errors import AgentFailed, GatewayError, OperationExpired, OutcomeUnknown, StateUnavailable
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Unsealable
+from lib.telemetry.audit import tell_operation
 from lib.traffic.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -44,20 +45,25 @@ _ANSWER = "-answer"
 class Operations:
     """Keeps them. `now` is the time by Table Storage, in seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts it is made of, and its clockwork
         self,
         tables: "Tables",
         sealer: "Sealer",
         note: Note,
         *,
+        pseudonym: Callable[[str], Awaitable[str]] | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
-        """`note` is told of each answer that belongs to a conversation."""
+        """`note` is told of each answer that belongs to a conversation; `pseudonym` is whom audit lines name.
+
+        Neither raises anything.
+        """
         self._tables = tables
         self._sealer = sealer
         self._note = note
+        self._pseudonym = pseudonym or _nobody
         self._now = now
         self._sleep = sleep
         self.new_id = new_id
@@ -171,7 +177,9 @@ class Operations:
         values: dict[str, Value] = {"sealed": b"", "expires": int(self._now()) + TOMBSTONE_SECONDS}
         if fault:
             values["failure"] = json.dumps(to_json(fault))
-        return await self.move(operation, state, **values)
+        ended = await self.move(operation, state, **values)
+        await self._audit(ended, fault)
+        return ended
 
     async def answer(self, operation: Operation) -> Given | None:
         """The answer of one that is done; None where an hour has passed since, or the key to it is gone.
@@ -201,6 +209,16 @@ class Operations:
             **values,
         }
         return _operation(await self._tables.insert(TABLE, work.wanted.payer, operation_id, values))
+
+    async def _audit(self, ended: Operation, fault: GatewayError | None) -> None:
+        tell_operation(
+            who=await self._pseudonym(ended.partition),
+            agent=ended.agent,
+            outcome=ended.state,
+            code=fault.code if fault else "",
+            milliseconds=(self._now() - ended.created) * 1000,
+            operation=ended.id,
+        )
 
     async def _awaits_answer(self, operation: Operation) -> bool:
         """Whether nobody has ended the operation meanwhile, as far as can be seen."""
@@ -232,6 +250,10 @@ class Operations:
                     break
                 operation = now
         return operation
+
+
+async def _nobody(_partition: str) -> str:
+    return ""
 
 
 def _operation(row: Row) -> Operation:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lib.agents.failures import AddressUnknown, FabricTokenRejected
 from lib.answers.cache import AnswerCache, Kept
+from lib.answers.given import Given
 from lib.answers.stored import Found
 from lib.errors import (
     AgentPaused,
@@ -30,6 +31,8 @@ from lib.errors import (
     Unavailable,
     UpstreamError,
 )
+from lib.telemetry import metrics
+from lib.telemetry.signals import count, span
 from lib.traffic.gcra import Meter
 from lib.traffic.single_flight import SingleFlight
 
@@ -48,32 +51,6 @@ _ACCESS_LOST = (Unauthenticated, Forbidden, AddressUnknown, FabricTokenRejected)
 _OWN_LIMITS = (TooManyRequests, ReducedCapacity)
 WILL_PASS = (DeadlineExceeded, AgentUnavailable, AgentPaused, CapacityExceeded)
 """Timeouts, 5xx, 429 and an open circuit: until the agent is back, its last answer may serve."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """An answer as it is given, `age` seconds after it was asked for.
-
-    It was `fetched` for this question, `joined` where another one like it was under way, or `kept`. It stays fresh for
-    `fresh_for` seconds more; a kept one that does not is `stale`, and was given since the agent cannot be asked.
-    `limits` are the reply's fields that tell how much is left.
-    """
-
-    kept: Kept
-    how: str
-    age: int
-    fresh_for: int
-    limits: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def json(self) -> bytes:
-        """The answer as JSON."""
-        return self.kept.json
-
-    @property
-    def stale(self) -> bool:
-        """Whether it is older than it should be."""
-        return self.how == "kept" and self.fresh_for <= 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +106,9 @@ class Questions:
         """The answer, where a fresh one is known on any instance. Raises `RateLimited`."""
         if (given := await self.known(wanted)) is None and not wanted.anew:
             await self._look(wanted)
-            given = await self.known(wanted)
+            given = await self.known(wanted, "stored")
+        if given is None:
+            count(metrics.LOOKUPS, {"result": "none"})
         return given and replace(given, limits=self._limiter.fields(wanted.payer))
 
     @contextmanager
@@ -141,11 +120,16 @@ class Questions:
             fault.headers = self._limiter.fields(wanted.payer)
             raise
 
-    async def known(self, wanted: "Wanted") -> Given | None:
-        """The answer, where a fresh one is in this instance's memory. Raises `RateLimited`."""
-        kept = self._fresh(wanted, await self._revocations.valid_after(*wanted.owner))
+    async def known(self, wanted: "Wanted", where: str = "memory") -> Given | None:
+        """The answer, where a fresh one is in this instance's memory. Raises `RateLimited`.
+
+        `where` is where it has come from, as metrics tell it.
+        """
+        with span("look", {"where": "memory"}):
+            kept = self._fresh(wanted, await self._revocations.valid_after(*wanted.owner))
         if kept is None:
             return None
+        count(metrics.LOOKUPS, {"result": where})
         self._count_repeat(wanted)
         return self._given(wanted, "kept", kept)
 
@@ -166,8 +150,9 @@ class Questions:
         """The answer, which is kept where it may be."""
         kept = Kept(encoded.json, asked_at)
         if wanted.fresh_seconds and not encoded.is_clarifying:
-            self._cache.put(wanted.key, kept)
-            await self._stored.write(wanted.key, kept, found or await self._stored.read(wanted.key))
+            with span("keep"):
+                self._cache.put(wanted.key, kept)
+                await self._stored.write(wanted.key, kept, found or await self._stored.read(wanted.key))
         return kept
 
     async def is_fresh(self, wanted: "Wanted", seconds: float = 0) -> bool:
@@ -237,7 +222,9 @@ class Questions:
             return _Refused(wanted.payer, fault)
         found = await self._look(wanted)
         if kept := self._fresh(wanted, valid_after):
+            count(metrics.LOOKUPS, {"result": "stored"})
             return "kept", kept
+        count(metrics.LOOKUPS, {"result": "none"})
         await agent.ready()
         async with AsyncExitStack() as place:
             try:
@@ -251,7 +238,8 @@ class Questions:
         """What is stored for the question, which is in memory then too; None where nothing is to be kept."""
         if not wanted.fresh_seconds:
             return None
-        found = await self._stored.read(wanted.key)
+        with span("look", {"where": "stored"}):
+            found = await self._stored.read(wanted.key)
         if found.kept:
             self._cache.put(wanted.key, found.kept)
         return found
@@ -274,6 +262,7 @@ class Questions:
         kept = self._cache.get(wanted.key, at_most=self._stale_seconds, valid_after=valid_after)
         if kept is None:
             raise fault
+        count(metrics.DEGRADED, {"mode": "stale_answer"})
         return self._given(wanted, "kept", kept)
 
     def _fresh(self, wanted: "Wanted", valid_after: float) -> Kept | None:
@@ -282,7 +271,10 @@ class Questions:
         return self._cache.get(wanted.key, at_most=wanted.fresh_seconds, valid_after=valid_after)
 
     def _count_repeat(self, wanted: "Wanted") -> None:
-        if wait := self._repeats.hit(wanted.payer):
+        wait = self._repeats.hit(wanted.payer)
+        decision = "refused" if wait else "admitted"
+        count(metrics.DECISIONS, {"policy": "repeats", "decision": decision, "by": "memory"})
+        if wait:
             raise RateLimited("repeats", retry_after=math.ceil(wait / 1000))
 
     def _given(self, wanted: "Wanted", how: str, kept: Kept) -> Given:

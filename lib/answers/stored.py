@@ -16,6 +16,8 @@ from lib.answers.encoding import pack, unpack
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict, Row
 from lib.storage.sealing import Unsealable
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 
 if TYPE_CHECKING:
     from lib.storage.properties import Value
@@ -112,4 +114,5 @@ async def _skipped[T](what: str, work: Callable[[], Awaitable[T]], *, bounded: b
             return await work()
     except (StateUnavailable, Conflict, Unsealable, TimeoutError, LookupError, TypeError, ValueError) as fault:
         _log.warning("a kept answer could not be %s", what, extra={"fault": type(fault).__name__})
+        count(metrics.DEGRADED, {"mode": "answers_skipped"})
         return None

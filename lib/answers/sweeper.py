@@ -74,7 +74,7 @@ async def sweep(
         share = Deadline.after(whole.remaining() / (len(names) - index), clock)
         swept[name] = await _sweep_table(tables, name, under_way.get(name) or Cursor(int(now())), share)
         await cursors.keep(name, swept[name].cursor)
-    _log.info("expired rows were deleted", extra=_told(swept, now()))
+    _log.info("expired rows were deleted", extra={"event": "swept"} | _told(swept, now()))
     return swept
 
 

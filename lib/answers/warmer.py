@@ -89,7 +89,7 @@ class Warmer:
         agents = list(self._settings.values())
         warmed = await asyncio.gather(*(self._is_warmed(agent, deadline) for agent in agents))
         outcomes = await self._ask_all(list(compress(agents, warmed)), deadline)
-        told = {"warmed": sum(warmed), "away": len(agents) - sum(warmed), **outcomes}
+        told = {"event": "warmed", "warmed": sum(warmed), "away": len(agents) - sum(warmed), **outcomes}
         ended = {"budget_ended": outcomes["left"] > 0, "seconds": int(self._clock() - began)}
         _log.info("agents were warmed", extra=told | ended)
 

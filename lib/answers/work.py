@@ -9,7 +9,7 @@ from lib.answers.cache import AnswerKey
 from lib.answers.wanted import Wanted
 
 if TYPE_CHECKING:
-    from lib.answers.questions import Given
+    from lib.answers.given import Given
 
 
 @dataclass(frozen=True)

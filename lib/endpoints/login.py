@@ -19,6 +19,8 @@ from lib.identity.flows import FLOW_COOKIE, FLOW_SECONDS, MOST_FLOWS, flow_cooki
 from lib.identity.principal import Assertion
 from lib.identity.sessions import SignedIn
 from lib.identity.step_up import challenged
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 from lib.web.cookies import SESSION_COOKIE, cookie, cookie_names, expire_cookie, session_cookie, set_cookie
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
@@ -63,8 +65,10 @@ async def callback(gateway: Gateway, request: Request) -> Response:
             session = await _open(gateway, flow.session, signed_in, flow.challenge_handle)
     except GatewayError as error:  # told to the page that began, and so not to the boundary
         tell_failure(error)
+        count(metrics.SIGN_INS, {"result": "failed", "code": error.code})
         mark = "&" if "?" in flow.return_to else "?"
         return redirect(f"{flow.return_to}{mark}error={error.code}", 303, headers=(forget_flow,))
+    count(metrics.SIGN_INS, {"result": "completed", "code": ""})
     return redirect(flow.return_to, 303, headers=(forget_flow, session))
 
 

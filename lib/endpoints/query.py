@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lib.agents.failures import NOT_PROCESSED
 from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text, refused
 from lib.answers.cache import Kept
+from lib.answers.given import Given
 from lib.answers.idempotency import read_key
 from lib.answers.operation import Operation
-from lib.answers.questions import Given
 from lib.asking import Inquiry
 from lib.errors import GatewayError, InvalidRequest, StateUnavailable
 from lib.gateway import Gateway
 from lib.replies import CSV, answer_reply, operation_reply
+from lib.telemetry.signals import span
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
 from lib.web.bodies import JSON, json_object
@@ -75,21 +76,28 @@ async def ask(gateway: Gateway, request: Request) -> Response:
     preferred = preference(request.header("prefer"), longest=seconds)
     key = read_key(request.header("idempotency-key")) if "idempotency-key" in request.headers else ""
     principal = await gateway.authenticate(request)
-    question, conversation_id = parse(request)
-    agent = gateway.agents.choose(question.agent, principal.kind)
-    inquiry = Inquiry(principal, agent, question, wants_anew(request))
-    asking = _Asking(gateway, inquiry, conversation_id, deadline, preferred)
-    outcome = await (asking.once(key, request.body) if key else asking.outcome())
-    of = await asking.waited(outcome.of)
-    if isinstance(of, Operation) and not of.is_final:
-        return operation_reply(of, gateway.tables.clock.now(), asking.applied)
-    around = {"agent": agent.name, "conversation_id": outcome.conversation or None}
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(of, Operation):
-        around["id"], headers = of.id, asking.applied
-        of = await gateway.answer(principal, of)
-    timing = {"timing": {"total_ms": round((time.perf_counter() - began) * 1000)}}
-    return (await answer_reply(media_types, of, {**around, **timing})).with_headers(headers)
+    async with gateway.audited(principal, began) as asked:
+        with span("parse"):
+            question, conversation_id = parse(request)
+        agent = gateway.agents.choose(question.agent, principal.kind)
+        asked.agent = agent.name
+        inquiry = Inquiry(principal, agent, question, wants_anew(request))
+        asking = _Asking(gateway, inquiry, conversation_id, deadline, preferred)
+        outcome = await (asking.once(key, request.body) if key else asking.outcome())
+        of = await asking.waited(outcome.of)
+        if isinstance(of, Operation) and not of.is_final:
+            asked.accepted(of.id)
+            return operation_reply(of, gateway.tables.clock.now(), asking.applied)
+        around = {"agent": agent.name, "conversation_id": outcome.conversation or None}
+        headers: tuple[tuple[str, str], ...] = ()
+        if isinstance(of, Operation):
+            asked.operation = around["id"] = of.id
+            headers = asking.applied
+            of = await gateway.answer(principal, of)
+        asked.answered("stale" if of.stale else of.how, of.age)
+        timing = {"timing": {"total_ms": round((time.perf_counter() - began) * 1000)}}
+        with span("reply"):
+            return (await answer_reply(media_types, of, {**around, **timing})).with_headers(headers)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from lib.traffic.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.identity import AzureCliCredential as BlockingAzureCliCredential
+    from azure.identity import ManagedIdentityCredential as BlockingManagedIdentityCredential
     from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
 TOKEN_EXCHANGE = "api://AzureADTokenExchange/.default"  # noqa: S105  # an audience, not a secret
@@ -37,6 +39,22 @@ def azure_credential(settings: Settings, client_id: str | None) -> "ManagedIdent
     the credential closes it.
     """
     from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential  # noqa: PLC0415  # heavy
+
+    if not settings.managed_identity:
+        return AzureCliCredential(tenant_id=settings.tenant_id)
+    return ManagedIdentityCredential(
+        client_id=client_id,
+        retry_total=1,
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+    )
+
+
+def blocking_azure_credential(
+    settings: Settings, client_id: str | None
+) -> "BlockingManagedIdentityCredential | BlockingAzureCliCredential":
+    """The same for threads, of which one that waits keeps nobody else waiting."""
+    from azure.identity import AzureCliCredential, ManagedIdentityCredential  # noqa: PLC0415  # heavy
 
     if not settings.managed_identity:
         return AzureCliCredential(tenant_id=settings.tenant_id)
@@ -102,7 +120,12 @@ class ClientCredential:
 
     def reject(self) -> None:
         """Entra does not take the credential: Key Vault's is read anew before its next use, once a minute at most."""
+        self._tell_trouble("entra rejects the client credential")
         self._rejected = True
+
+    def _tell_trouble(self, text: str, **facts: str) -> None:
+        what = "managed_identity" if self._kind == "managed-identity" else f"client_{self._kind}"
+        _log.error(text, extra={"event": "credential_trouble", "what": what, **facts})
 
     async def _from_key_vault(self) -> MsalCredential:
         try:
@@ -116,9 +139,9 @@ class ClientCredential:
                 self._credential = read_certificate(read) if self._kind == "certificate" else read
                 self._read = read
         except GatewayError as fault:
+            self._tell_trouble("the client credential cannot be read again", code=fault.code)
             if not self._read:
                 raise
-            _log.warning("the client credential cannot be read again", extra={"code": fault.code})
         return self._credential
 
     async def _renew_assertion(self) -> None:
@@ -129,10 +152,10 @@ class ClientCredential:
         try:
             token = await self._azure.get_token(TOKEN_EXCHANGE)
         except AzureError as fault:
+            self._tell_trouble("the managed identity's token cannot be renewed", fault=type(fault).__name__)
             if not self._assertion:
                 raise IdentityProviderUnavailable from fault
             self._renew_at = asked_at + RETRY_SECONDS
-            _log.warning("the managed identity's token cannot be renewed", extra={"fault": type(fault).__name__})
             return
         self._assertion = token.token
         self._renew_at = asked_at + (token.expires_on - asked_at) / 2
@@ -160,5 +183,6 @@ def read_certificate(pem: str) -> MsalCredential:
                 return {"private_key": key_pem, "public_certificate": certificate_pem}
     except (ValueError, TypeError, UnsupportedAlgorithm):  # no key, none that is known, or one under a password
         pass
-    _log.error("client-certificate holds no PEM of an RSA key, without a password, and its certificate")
+    trouble = {"event": "credential_trouble", "what": "client_certificate"}
+    _log.error("client-certificate holds no PEM of an RSA key, without a password, and its certificate", extra=trouble)
     raise ClientCredentialRejected

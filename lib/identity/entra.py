@@ -186,7 +186,12 @@ class EntraClient:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await retry(
-                    work, on=(IdentityProviderUnavailable,), attempts=attempts, deadline=deadline, sleep=self._sleep
+                    work,
+                    on=(IdentityProviderUnavailable,),
+                    attempts=attempts,
+                    deadline=deadline,
+                    peer="entra",
+                    sleep=self._sleep,
                 )
         except TimeoutError:
             raise IdentityProviderUnavailable from None

@@ -29,7 +29,7 @@ async def profile(http: httpx.AsyncClient, graph_url: str, token: str) -> Profil
     """The profile of the person that `token` (for Graph, scope User.Read) speaks for; None where it cannot be had."""
     url = f"{graph_url}/v1.0/me?$select={_SELECT}"
     try:
-        person = await fetch_document(http, url, {"Authorization": f"Bearer {token}"})
+        person = await fetch_document(http, "graph", url, {"Authorization": f"Bearer {token}"})
     except (httpx.HTTPError, TimeoutError, DocumentUnusable) as fault:
         _log.warning("the profile cannot be read", extra={"fault": type(fault).__name__})
         return None

@@ -32,13 +32,13 @@ class SigningKey:
 async def fetch_keys(http: httpx.AsyncClient, authority: str, tenant_id: str) -> dict[str, SigningKey]:
     """The keys of a tenant by key id, at least one. Raises `DocumentUnusable`, or what `fetch_document` does."""
     issuer = f"{authority}/{tenant_id}/v2.0"
-    metadata = await fetch_document(http, f"{issuer}/.well-known/openid-configuration")
+    metadata = await fetch_document(http, "entra", f"{issuer}/.well-known/openid-configuration")
     if metadata.get("issuer") != issuer:
         raise DocumentUnusable("the discovery document is another issuer's")
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str) or not jwks_uri.startswith(f"{authority}/"):
         raise DocumentUnusable("the keys are said to be on another host")
-    return read_keys(await fetch_document(http, jwks_uri), issuer)
+    return read_keys(await fetch_document(http, "entra", jwks_uri), issuer)
 
 
 def read_keys(key_set: Mapping[str, Any], issuer: str) -> dict[str, SigningKey]:

@@ -6,6 +6,7 @@ reply. Its session keeps cookies, follows redirects with the credential in the b
 environment, and a reply that is not JSON goes to its log, whole.
 """
 
+import logging
 import re
 import ssl
 import time
@@ -20,6 +21,7 @@ from msal.token_cache import TokenCache
 from lib.errors import IdentityProviderUnavailable
 from lib.identity.claims import decode_segment
 from lib.strict_json import parse_object
+from lib.telemetry.http_calls import http_call
 
 TIMEOUT_SECONDS = 5
 CONNECTIONS = 16
@@ -36,6 +38,8 @@ _MEMBERS = frozenset({
 """What msal gets to see of a reply. Entra's `error_description` names people and apps: it goes no further."""
 _TEXTS = _MEMBERS - {"expires_in", "error_codes"}
 _NAME = re.compile(r"[a-z_]{1,40}")
+
+_log = logging.getLogger(__name__)
 
 
 class NoReplies(dict[Any, Any]):
@@ -92,15 +96,23 @@ class MsalHttp:
         except httpx.HTTPError as fault:
             raise IdentityProviderUnavailable from fault
         status = response.status_code
+        retry_after = _retry_after(response)
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            facts = {"event": "upstream_throttled", "peer": "entra", "status": status, "retry_after": retry_after}
+            _log.warning("entra is asked too often", extra=facts)
         if status != httpx.codes.OK and (not response.is_client_error or status == httpx.codes.TOO_MANY_REQUESTS):
-            raise IdentityProviderUnavailable(retry_after=_retry_after(response))
+            raise IdentityProviderUnavailable(retry_after=retry_after)
         return httpx.Response(status, json=_answer(response))
 
     def _posted(self, url: str, body: str, headers: dict[str, str]) -> httpx.Response:
         """The reply, read within bounds: not unpacked, not past its size, and not past its time."""
         until = time.monotonic() + TIMEOUT_SECONDS
         asked = headers | {"Accept-Encoding": "identity"}
-        with self._client.stream("POST", url, content=body, headers=asked) as response:
+        with (
+            http_call("entra", "POST") as call,
+            self._client.stream("POST", url, content=body, headers=asked) as response,
+        ):
+            call.status = response.status_code
             content = bytearray()
             for chunk in response.iter_raw():
                 content += chunk

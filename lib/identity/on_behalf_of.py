@@ -11,10 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lib.errors import ReauthRequired, Unavailable, UserRequired
 from lib.identity.principal import Assertion, Principal, RefreshGrant
+from lib.telemetry import metrics
+from lib.telemetry.signals import count, span
 from lib.traffic.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ RESERVE_SECONDS = 300
 _log = logging.getLogger(__name__)
 
 type _Key = tuple[str, str]
+type _Kind = Literal["on_behalf_of", "refresh", "app"]
 _APP = ""
 """Stands for a grant where the gateway asks in its own name."""
 
@@ -52,20 +55,21 @@ class OnBehalfOf:
 
         One that is known has to be good for `lasting` seconds more. Raises `UserRequired` too, for an app.
         """
+        kind: _Kind
         match principal.grant:
             case Assertion() as assertion:
-                key, ends = assertion.key, assertion.expires_at
+                kind, key, ends = "on_behalf_of", assertion.key, assertion.expires_at
                 fetch = partial(self._entra.on_behalf_of, principal.tenant_id, assertion.token, scope)
             case RefreshGrant() as session:
-                key, ends = session.key, math.inf
+                kind, key, ends = "refresh", session.key, math.inf
                 fetch = partial(self._renew, session, scope)
             case _:
                 raise UserRequired
-        return await self._token((key, scope), fetch, ends, rejected, lasting)
+        return await self._token((key, scope), kind, fetch, ends, rejected, lasting)
 
     async def token_for_app(self, scope: str, *, rejected: str | None = None) -> str:
         """An access token for `scope` in the gateway's own name, likewise."""
-        return await self._token((_APP, scope), partial(self._entra.for_app, scope), math.inf, rejected)
+        return await self._token((_APP, scope), "app", partial(self._entra.for_app, scope), math.inf, rejected)
 
     def forget(self, grant: Assertion | RefreshGrant) -> None:
         """Drops the tokens that were got with `grant`, which has ended, whatever they are for."""
@@ -75,23 +79,34 @@ class OnBehalfOf:
     async def _token(
         self,
         key: _Key,
+        kind: _Kind,
         fetch: Callable[[], Coroutine[Any, Any, "Token"]],
         grant_ends: float,
         rejected: str | None,
         lasting: float = 0,
     ) -> str:
-        token, good_until = self._known.get(key, ("", 0))
-        if self._now() + lasting < good_until and token != rejected:
-            self._known.move_to_end(key)
-            return token
+        with span("delegate", {"kind": kind}) as step:
+            token, good_until = self._known.get(key, ("", 0))
+            if self._now() + lasting < good_until and token != rejected:
+                self._known.move_to_end(key)
+                step.note({"result": "kept"})
+                count(metrics.TOKENS, {"kind": kind, "result": "kept"})
+                return token
+            step.note({"result": "asked"})
+            return await self._flights.run(key, partial(self._asked, key, kind, fetch, grant_ends))
 
-        async def work() -> str:
+    async def _asked(
+        self, key: _Key, kind: _Kind, fetch: Callable[[], Coroutine[Any, Any, "Token"]], grant_ends: float
+    ) -> str:
+        result = "failed"
+        try:
             fetched = await fetch()
             good_until = min(fetched.expires_at - RESERVE_SECONDS, grant_ends, self._now() + LONGEST_SECONDS)
             self._keep(key, fetched.access_token, good_until)
+            result = "acquired"
             return fetched.access_token
-
-        return await self._flights.run(key, work)
+        finally:
+            count(metrics.TOKENS, {"kind": kind, "result": result})
 
     def _keep(self, key: _Key, token: str, good_until: float) -> None:
         self._known.pop(key, None)

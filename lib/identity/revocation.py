@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from lib.errors import SessionExpired, StateUnavailable
 from lib.storage.rows import Conflict
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +73,7 @@ class Revocations:
             return _moment(await self._standings.read(partition))
         except StateUnavailable:
             if known and self._standings.age(known) < OUTAGE_SECONDS:
+                count(metrics.DEGRADED, {"mode": "standing_kept"})
                 return _moment(known)
             raise
 

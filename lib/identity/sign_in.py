@@ -155,8 +155,10 @@ class SignIn:
 
 
 def _failure(error: str) -> GatewayError:
-    _log.info("a sign-in failed at entra", extra={"error": error if _ERROR_NAME.fullmatch(error) else ""})
-    return _OUTCOMES.get(error, LoginFailed)()
+    fault = _OUTCOMES.get(error, LoginFailed)()
+    name = error if _ERROR_NAME.fullmatch(error) else ""
+    _log.info("a sign-in failed at entra", extra={"event": "sign_in_failed", "error": name, "code": fault.code})
+    return fault
 
 
 def _hashed(nonce: str) -> str:

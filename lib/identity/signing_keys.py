@@ -23,6 +23,8 @@ from lib.errors import IdentityProviderUnavailable
 from lib.identity.claims import refused
 from lib.identity.documents import DocumentUnusable
 from lib.identity.key_sets import SigningKey, fetch_keys
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 from lib.traffic.single_flight import SingleFlight
 
 KEY_SECONDS = 24 * 3600
@@ -116,6 +118,8 @@ class SigningKeys:
                 "the signing keys cannot be fetched",
                 extra={"failures": keys.failures, "fault": type(fault).__name__},
             )
+            if keys.known(self._now()):
+                count(metrics.DEGRADED, {"mode": "keys_kept"})
             return
         spread = 1 + REFRESH_SPREAD * (2 * self._chance() - 1)
         keys.accept(published, self._now(), self._now() + REFRESH_SECONDS * spread)

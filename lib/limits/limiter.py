@@ -22,6 +22,8 @@ from lib.limits.fields import fields
 from lib.limits.usage import Debt, Limits, Refusal, Slot, Usage
 from lib.storage.rows import Conflict
 from lib.storage.server_clock import LAST_REPLIES
+from lib.telemetry import metrics
+from lib.telemetry.signals import count, span
 from lib.traffic.gcra import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -111,7 +113,8 @@ class Limiter:
 
     async def charge(self, partition: str) -> None:
         """Counts one call, which takes no place. Raises `RateLimited` or `StateUnavailable`."""
-        await self._admit(partition, _Question(self._new_id(), 0))
+        with span("admit", {"policy": self._limits.name}):
+            await self._admit(partition, _Question(self._new_id(), 0))
 
     def refuse_known(self, partition: str) -> None:
         """Raises `RateLimited` where the row that is known here refuses by a rate: so would any later one of its."""
@@ -119,6 +122,7 @@ class Limiter:
         usage = Usage.read(known.values if known else {})
         refusal = usage.refusal(self._limits, now) if usage.sensible(self._limits, now) == usage else None
         if refusal and refusal.policy != "in-flight":
+            self._tell(refusal, "memory")
             raise self._refused(refusal)
 
     def fields(self, partition: str) -> tuple[tuple[str, str], ...]:
@@ -131,7 +135,8 @@ class Limiter:
 
     async def _enter(self, partition: str, question: _Question) -> None:
         try:
-            await self._admit(partition, question)
+            with span("admit", {"policy": self._limits.name}):
+                await self._admit(partition, question)
         except StateUnavailable:
             if question.is_unsure:
                 self._give_back_behind(partition, question)
@@ -149,7 +154,9 @@ class Limiter:
             await self._standings.change(partition, let_in)
         except Conflict as fault:  # others of the same principal were faster each time
             policy = self._limits.name if self._limits.in_flight is None else "in-flight"
-            raise self._refused(Refusal(policy, BUSY_SECONDS * 1000)) from fault
+            refusal = Refusal(policy, BUSY_SECONDS * 1000)
+            self._tell(refusal, "row")
+            raise self._refused(refusal) from fault
         except StateUnavailable:
             if (away := self._standings.away_seconds()) is None:
                 raise
@@ -157,6 +164,7 @@ class Limiter:
         else:
             question.is_unsure = False
             self._share.repaid(partition, owed)
+            self._tell(None, "row")
 
     def _let_in(self, question: _Question, owed: Debt, standing: "Standing") -> Mapping[str, Any]:
         """The row with one more let through, and what is owed; nothing where it says so already."""
@@ -167,6 +175,7 @@ class Limiter:
         if refusal := usage.refusal(self._limits, now):
             if refusal.policy == "in-flight" and self._standings.age(standing) > RECENT_SECONDS:
                 raise Conflict
+            self._tell(refusal, "row")
             raise self._refused(refusal)
         admitted = usage.admitted(self._limits, now, Slot(question.id, now + question.milliseconds))
         question.is_unsure = question.is_unsure or self._standings.is_reached()
@@ -186,7 +195,10 @@ class Limiter:
     def _admit_by_share(self, partition: str, slot_id: str, away_seconds: float) -> None:
         now = self._now_ms()
         refusal = self._share.admit(partition, slot_id, now - int(away_seconds * 1000), now)
-        _log.info("a limit is kept by this instance alone", extra={"refused": refusal is not None})
+        facts = {"event": "limiter_degraded", "refused": refusal is not None}
+        _log.warning("a limit is kept by this instance alone", extra=facts)
+        count(metrics.DEGRADED, {"mode": "safe_share"})
+        self._tell(refusal, "share")
         if refusal:
             raise ReducedCapacity(
                 retry_after=self._retry_after(refusal), members={"violated-policies": [refusal.policy]}
@@ -194,8 +206,9 @@ class Limiter:
 
     async def _release(self, partition: str, question: _Question) -> None:
         """Gives the place back. Where that fails it ends by itself, soon after the question's deadline."""
-        if not self._share.release(partition, question.id) or question.is_unsure:
-            await self._give_back(partition, question)
+        with span("release"):
+            if not self._share.release(partition, question.id) or question.is_unsure:
+                await self._give_back(partition, question)
 
     async def _give_back(self, partition: str, question: _Question) -> bool:
         """Frees the row's place; whether there was one to free."""
@@ -229,6 +242,10 @@ class Limiter:
             await self._sleep(seconds)
             if await self._give_back(partition, question):
                 return
+
+    def _tell(self, refusal: Refusal | None, by: str) -> None:
+        policy, decision = (refusal.policy, "refused") if refusal else (self._limits.name, "admitted")
+        count(metrics.DECISIONS, {"policy": policy, "decision": decision, "by": by})
 
     def _refused(self, refusal: Refusal) -> RateLimited | TooManyInFlight:
         if refusal.policy == "in-flight":

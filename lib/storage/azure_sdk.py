@@ -6,6 +6,7 @@ however long it is. Its log lines hold addresses, and those name rows and secret
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from azure.core.exceptions import AzureError
 
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict
+from lib.telemetry import metrics
+from lib.telemetry.signals import Value, count, measure, span
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
@@ -52,22 +55,41 @@ class ServiceDown(StateUnavailable):
 
 
 @asynccontextmanager
-async def one_call(*, seconds: float | None = None, **facts: str) -> AsyncIterator[None]:
+async def one_call(service: str, operation: str, *, seconds: float | None = None, **facts: str) -> AsyncIterator[None]:
     """Bounds one call to a service and turns each failure into `StateUnavailable`; `facts` go to the log with it.
+
+    It is told as a span and as numbers. A row that somebody else has changed, or one that is missing, is no failure.
 
     It is a `ServiceDown` where the service is away, throttles or fails, whatever it was called for. The SDK makes any
     exception at all of an odd reply: nothing but its call belongs in here, or a fault of ours would look like one.
     `seconds` takes the place of `CALL_SECONDS`.
     """
-    try:
-        async with asyncio.timeout(seconds or CALL_SECONDS):
-            yield
-    except (StateUnavailable, Conflict):
-        raise
-    except Exception as fault:
-        status = getattr(fault, "status_code", None)
-        _log.warning("a call to Azure failed", extra={"fault": type(fault).__name__, "status": status} | facts)
-        raise (ServiceDown if _is_down(fault, status) else StateUnavailable) from fault
+    told: dict[str, Value] = {"service": service, "operation": operation}
+    began, result = time.perf_counter(), "failed"
+    with span(f"{service} {operation}", told | _database(service), kind="client") as call:
+        try:
+            async with asyncio.timeout(seconds or CALL_SECONDS):
+                yield
+            result = "ok"
+        except Conflict:
+            result = "conflict"
+            call.excuse()
+            raise
+        except StateUnavailable:
+            raise
+        except Exception as fault:
+            status = getattr(fault, "status_code", None)
+            event = {"event": "state_unavailable", "fault": type(fault).__name__, "status": status}
+            _log.warning("a call to Azure failed", extra=event | told | facts)
+            raise (ServiceDown if _is_down(fault, status) else StateUnavailable) from fault
+        finally:
+            call.note({"result": result})
+            count(metrics.STORAGE_CALLS, told | {"result": result})
+            measure(metrics.STORAGE_DURATION, time.perf_counter() - began, told)
+
+
+def _database(service: str) -> dict[str, Value]:
+    return {"db.system.name": "azure.tables"} if service == "tables" else {}
 
 
 def _is_down(fault: Exception, status: int | None) -> bool:

@@ -1,5 +1,6 @@
 """Key Vault: the gateway's secrets, kept in memory and served on while the vault is away."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from azure.keyvault.secrets.aio import SecretClient
 
-from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, one_call
+from lib.errors import StateUnavailable
+from lib.storage.azure_sdk import ONCE_MORE, OPTIONS, ServiceDown, one_call
 from lib.storage.last_known_good import LastKnownGood
 from lib.storage.secret_keys import INDEX_KEY
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class KeyVault:
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
         """Every version of a secret, in no order, asked for now: one call for the list, one for each enabled value."""
-        async with one_call(secret=name):
+        async with one_call("key_vault", "list", secret=name):
             listed = [item async for item in self._client.list_properties_of_secret_versions(name, **ONCE_MORE)]
         versions = []
         for item in listed:
@@ -72,6 +76,13 @@ class KeyVault:
         return self._secrets[name]
 
     async def _fetch(self, name: str, version: str | None = None) -> str:
-        async with one_call(secret=name):
-            secret = await self._client.get_secret(name, version, **ONCE_MORE)
+        try:
+            async with one_call("key_vault", "get", secret=name):
+                secret = await self._client.get_secret(name, version, **ONCE_MORE)
+        except ServiceDown:
+            raise
+        except StateUnavailable as fault:  # it is missing, or not for us
+            trouble = {"event": "credential_trouble", "what": "key_vault", "fault": type(fault.__cause__).__name__}
+            _log.error("a secret cannot be read", extra={**trouble, "secret": name})
+            raise
         return secret.value or ""

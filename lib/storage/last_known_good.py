@@ -5,6 +5,8 @@ import math
 from collections.abc import Awaitable, Callable
 
 from lib.errors import StateUnavailable
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 
 MAX_AGE_SECONDS = 3600
 LONGEST_PAUSE_SECONDS = 16
@@ -39,6 +41,7 @@ class LastKnownGood[T]:
         except StateUnavailable:
             if not known:
                 raise
+            count(metrics.DEGRADED, {"mode": "keys_kept"})
             return self._value
 
     async def younger_than(self, seconds: float) -> T:

@@ -48,7 +48,7 @@ class Queue:
         """Sends a message that nobody gets any more after so many seconds; the queue is made where it is missing."""
         if await self._send(text, time_to_live_seconds):
             return
-        async with one_call(queue=self._name):
+        async with one_call("queue", "create", queue=self._name):
             with suppress(ResourceExistsError):  # another sender was faster
                 await self._client.create_queue(**ONCE_MORE)
         if not await self._send(text, time_to_live_seconds):
@@ -71,7 +71,7 @@ class Queue:
 
     async def _send(self, text: str, seconds: int) -> bool:
         """Whether it was sent: not where the queue is missing."""
-        async with one_call(queue=self._name):
+        async with one_call("queue", "send", queue=self._name):
             try:
                 await self._client.send_message(text, time_to_live=seconds, **ONCE_MORE)
             except ResourceNotFoundError as fault:

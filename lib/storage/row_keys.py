@@ -30,6 +30,10 @@ class RowKeys:
         """The key of a row of that kind; other kinds and other parts have other keys."""
         return await self._digest("row", kind, *parts)
 
+    async def pseudonym(self, partition: str) -> str:
+        """What audit lines call the principal of a partition: always the same, and nothing that any row is named by."""
+        return await self._digest("audit", partition)
+
     async def _digest(self, *texts: str) -> str:
         key = decode_key(INDEX_KEY, await self._vault.secret(INDEX_KEY))
         if key is None:

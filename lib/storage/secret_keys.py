@@ -18,5 +18,8 @@ def decode_key(name: str, value: str) -> bytes | None:
         key = b""
     if len(key) == KEY_BYTES:
         return key
-    _log.error("a secret is not a key of 32 bytes in base64", extra={"secret": name})
+    _log.error(
+        "a secret is not a key of 32 bytes in base64",
+        extra={"event": "credential_trouble", "what": name, "secret": name},
+    )
     return None

@@ -78,7 +78,7 @@ class Tables:
 
     async def read(self, table: str, partition: str, key: str) -> Row | None:
         """The row, or None where there is none."""
-        async with self._call(table):
+        async with self._call("read", table):
             try:
                 entity = await self._client(table).get_entity(partition, key, **ONCE_MORE)
             except HttpResponseError as fault:
@@ -92,7 +92,7 @@ class Tables:
         entity = {"PartitionKey": partition, "RowKey": key, **to_properties(values)}
         etag = await self._insert(table, entity)
         if etag is None:
-            async with self._call(table):
+            async with self._call("create", table):
                 await self._service.create_table_if_not_exists(table)
             etag = await self._insert(table, entity)
         if etag is None:
@@ -105,7 +105,7 @@ class Tables:
         Raises `Conflict` where the row was changed or deleted since it was read.
         """
         entity = {"PartitionKey": row.partition, "RowKey": row.key, **to_properties(changes, row.values)}
-        async with self._call(table):
+        async with self._call("update", table):
             try:
                 reply = await self._client(table).update_entity(
                     entity, etag=row.etag, match_condition=MatchConditions.IfNotModified
@@ -120,7 +120,7 @@ class Tables:
     async def delete(self, table: str, partition: str, key: str, *, etag: str | None = None) -> None:
         """Deletes the row where there is one. With an `etag` raises `Conflict` where it was changed since."""
         match = MatchConditions.IfNotModified if etag else None
-        async with self._call(table):
+        async with self._call("delete", table):
             try:
                 await self._client(table).delete_entity(partition, key, etag=etag, match_condition=match, **ONCE_MORE)
             except HttpResponseError as fault:
@@ -173,11 +173,11 @@ class Tables:
         await self._service.close()
 
     @asynccontextmanager
-    async def _call(self, table: str, seconds: float | None = None) -> AsyncIterator[None]:
+    async def _call(self, operation: str, table: str, seconds: float | None = None) -> AsyncIterator[None]:
         """Bounds one call, where the circuit lets it be made."""
         try:
             with self._circuit.attempt(ServiceDown):
-                async with one_call(seconds=seconds, table=table):
+                async with one_call("tables", operation, seconds=seconds, table=table):
                     yield
         except CircuitOpen as fault:
             raise StateUnavailable(retry_after=math.ceil(fault.retry_after)) from fault
@@ -193,7 +193,7 @@ class Tables:
 
     async def _insert(self, table: str, entity: Mapping[str, Any]) -> str | None:
         """The new row's etag, or None where the table is missing."""
-        async with self._call(table):
+        async with self._call("insert", table):
             try:
                 reply = await self._client(table).create_entity(entity, response_preference="return-no-content")
             except HttpResponseError as fault:
@@ -211,7 +211,7 @@ class Tables:
         token: Any = start and {"PartitionKey": start.partition, "RowKey": start.key or None}
         pages: Any = self._client(table).query_entities(query, **options, **ONCE_MORE).by_page(token)
         while True:
-            async with self._call(table, seconds):
+            async with self._call("query", table, seconds):
                 try:
                     page = await anext(pages, None)
                     entities = None if page is None else [entity async for entity in page]

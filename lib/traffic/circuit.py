@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from lib.telemetry import metrics
+from lib.telemetry.signals import watch
+
 WINDOW_SECONDS = 30
 LEAST_OUTCOMES = 5
 FAILURE_SHARE = 0.5
@@ -53,6 +56,7 @@ class Circuit:
         self._probe_at = 0.0
         self._probing = False
         self._successes = 0
+        watch(metrics.CIRCUIT_STATE, {"peer": name}, self._told)
 
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:
@@ -93,6 +97,9 @@ class Circuit:
             if probe:
                 self._probing = False
 
+    def _told(self) -> float:
+        return ("closed", "half_open", "open").index(self.state)
+
     def _admit(self) -> bool:
         """Whether the call is a probe."""
         if self._away_since is None:
@@ -119,7 +126,7 @@ class Circuit:
             self._away_since = None
             self._closed_since = self._clock()
             self._outcomes.clear()
-            _log.info("a circuit is closed again", extra={"peer": self._name})
+            _log.info("a circuit is closed again", extra={"event": "circuit_closed", "peer": self._name})
 
     def _judge(self) -> None:
         now = self._clock()
@@ -129,7 +136,8 @@ class Circuit:
         if len(self._outcomes) >= LEAST_OUTCOMES and failures >= FAILURE_SHARE * len(self._outcomes):
             self._away_since = now
             self._leave_alone()
-            _log.warning("a circuit is open", extra={"peer": self._name, "failures": failures})
+            facts = {"event": "circuit_open", "peer": self._name, "failures": failures}
+            _log.warning("a circuit is open", extra=facts)
 
     def _leave_alone(self) -> None:
         self._successes = 0

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from lib.errors import GatewayError
+from lib.telemetry import metrics
+from lib.telemetry.signals import count
 from lib.traffic.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
     attempts: int,
     deadline: Deadline,
     budget: RetryBudget | None = None,
+    peer: str = "",
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> T:
@@ -72,7 +75,7 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
 
     Between two attempts it waits up to 0.5 s, then 1 s, doubling to 8 s, and never less than the `retry_after` of the
     failure. The failure is raised as it is where that wait would take more than 10 s, or half of the time that is left,
-    and where the `budget` has no retry left. Cancellation always passes.
+    and where the `budget` has no retry left. Cancellation always passes. `peer` is whom metrics name.
     """
     from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415  # see above
 
@@ -85,6 +88,7 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
         if state.attempt_number >= attempts or not pays:
             return True
         if budget and not budget.spend():
+            count(metrics.RETRIES, {"peer": peer, "result": "suppressed"})
             _log.warning("a retry was suppressed", extra={"fault": type(_fault(state)).__name__})
             return True
         return False
@@ -95,8 +99,12 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
     if budget:
         budget.earn()
 
+    def tell(state: "RetryCallState") -> None:
+        count(metrics.RETRIES, {"peer": peer, "result": "tried"})
+        _log.info("trying again", extra={"fault": type(_fault(state)).__name__, "attempt": state.attempt_number})
+
     retrying = AsyncRetrying(
-        sleep=sleep, wait=wait, stop=stop, retry=retry_if_exception_type(on), before_sleep=_tell, reraise=True
+        sleep=sleep, wait=wait, stop=stop, retry=retry_if_exception_type(on), before_sleep=tell, reraise=True
     )
     return await retrying(attempt)
 
@@ -108,7 +116,3 @@ def _fault(state: "RetryCallState") -> BaseException | None:
 def _retry_after(state: "RetryCallState") -> float:
     fault = _fault(state)
     return (fault.retry_after or 0) if isinstance(fault, GatewayError) else 0
-
-
-def _tell(state: "RetryCallState") -> None:
-    _log.info("trying again", extra={"fault": type(_fault(state)).__name__, "attempt": state.attempt_number})

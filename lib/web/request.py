@@ -9,7 +9,8 @@ class Request:
     """One request. `headers` has lower-case names; `params` has the parts of the path that its route names.
 
     `query` has the decoded parameters, one value each: a host that received a name twice keeps one of them.
-    `trace_id` is 32 hex digits: the caller's, by `traceparent` (W3C Trace Context), or a new one.
+    `trace_id` is 32 hex digits: the caller's, by `traceparent` (W3C Trace Context), or a new one. `parent_id` is the
+    caller's span there, if any. `route` is the path with names in the place of its params.
     """
 
     method: str
@@ -18,6 +19,8 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     trace_id: str = ""
+    parent_id: str = ""
+    route: str = ""
 
     def header(self, name: str) -> str:
         """The header `name` (lower case), without surrounding white space; empty where it is absent."""

@@ -9,8 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from lib import telemetry
 from lib.errors import GatewayError, MethodNotAllowed, PayloadTooLarge
+from lib.telemetry import metrics
+from lib.telemetry.logs import describe
+from lib.telemetry.signals import Span, Value, measure, span
+from lib.telemetry.traces import trace_id, traceparent
 from lib.web.origins import cors_headers, preflight_headers
 from lib.web.problems import problem
 from lib.web.request import Request
@@ -27,6 +30,10 @@ SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
+
+_FAILURES = 500
+"""The class of status codes, RFC 9110 section 15.6."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 _log = logging.getLogger(__name__)
 
@@ -49,28 +56,50 @@ async def serve[G](
     `route` names the endpoint in logs, since a path may hold what its sender likes.
     """
     began, code = time.perf_counter(), ""
-    scope = telemetry.trace_id.set(request.trace_id)
-    try:
-        response = await _answer(gateway, request, handlers, site)
-    except GatewayError as error:
-        code = error.code
-        tell_failure(error)
-        response = problem(error, request.trace_id, site.authorization_uri)
-    except Exception:
-        code = GatewayError.code
-        _log.exception("a request failed unexpectedly", extra={"route": route})
-        response = problem(GatewayError(), request.trace_id, site.authorization_uri)
-    milliseconds = (time.perf_counter() - began) * 1000
-    told = {"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)}
-    _log.info("served", extra=told | ({"code": code} if code else {}))
-    telemetry.trace_id.reset(scope)
-    return _finished(request, response, site, milliseconds)
+    scope = trace_id.set(request.trace_id)
+    with span(f"{_method(request)} {request.route}", parent=request.parent_id) as root:
+        try:
+            response = await _answer(gateway, request, handlers, site)
+        except GatewayError as error:
+            code = error.code
+            tell_failure(error)
+            response = problem(error, request.trace_id, site.authorization_uri)
+        except Exception as error:
+            code = GatewayError.code
+            facts = {"event": "request_failed", "route": route, "code": code, "cause": describe(error)}
+            _log.exception("a request failed unexpectedly", extra=facts)
+            response = problem(GatewayError(), request.trace_id, site.authorization_uri)
+        milliseconds = (time.perf_counter() - began) * 1000
+        told = {"route": route, "method": request.method, "status": response.status, "ms": round(milliseconds, 1)}
+        _log.info("served", extra={"event": "served"} | told | ({"code": code} if code else {}))
+        _measure(request, root, response.status, code, milliseconds)
+    trace_id.reset(scope)
+    return _finished(request, response, site, milliseconds, root.id)
 
 
 def tell_failure(error: GatewayError) -> None:
     """Logs what went wrong here or upstream, with its causes. What a caller can mend is no failure of ours."""
-    if error.status >= 500:  # noqa: PLR2004  # the class of status codes, RFC 9110 section 15.6
-        _log.warning("a request failed", extra={"code": error.code, "cause": telemetry.describe(error)})
+    if error.status >= _FAILURES:
+        facts = {"event": "request_failed", "code": error.code, "cause": describe(error)}
+        _log.warning("a request failed", extra=facts)
+
+
+def _measure(request: Request, root: Span, status: int, code: str, milliseconds: float) -> None:
+    told: dict[str, Value] = {
+        "http.route": request.route,
+        "http.request.method": _method(request),
+        "http.response.status_code": status,
+    }
+    if status >= _FAILURES:
+        root.fail(code)
+        told["error.type"] = code
+    root.note(told)
+    measure(metrics.SERVED, milliseconds / 1000, told)
+
+
+def _method(request: Request) -> str:
+    """The method, unless it is one that a caller has made up."""
+    return request.method if request.method in _METHODS else "_OTHER"
 
 
 async def _answer[G](gateway: G, request: Request, handlers: Mapping[str, Handler[G]], site: Site) -> Response:
@@ -89,11 +118,11 @@ def _methods[G](handlers: Mapping[str, Handler[G]]) -> tuple[str, ...]:
     return (*handlers, *(("HEAD",) if "GET" in handlers else ()), "OPTIONS")
 
 
-def _finished(request: Request, response: Response, site: Site, milliseconds: float) -> Response:
+def _finished(request: Request, response: Response, site: Site, milliseconds: float, span_id: str) -> Response:
     own = {name.lower() for name, _ in response.headers}
     headers = [
         ("X-Request-Id", request.trace_id),
-        ("traceparent", f"00-{request.trace_id}-{secrets.token_hex(8)}-01"),
+        ("traceparent", traceparent(request.trace_id, span_id or secrets.token_hex(8))),
         ("Server-Timing", f"total;dur={milliseconds:.1f}"),
         *cors_headers(request, site.origins),
         *(pair for pair in SECURITY_HEADERS if pair[0].lower() not in own),

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from lib.agents.question import Question, Turn
 from lib.answers.encoding import decode
+from lib.answers.given import Given
 from lib.answers.operation import PICK_UP_SECONDS, SEND_AGAIN_SECONDS, Operation
 from lib.answers.operations import ANSWER_SECONDS
-from lib.answers.questions import Given
 from lib.asking import CANCEL_ATTEMPTS, Asking, Inquiry
 from lib.errors import (
     AgentAccessDenied,

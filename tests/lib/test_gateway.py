@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from azure.identity import ManagedIdentityCredential as BlockingIdentity
 from azure.identity.aio import ManagedIdentityCredential
 from starlette.responses import Response
 
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 HEAVY = (
     "markdown_it",
     "opentelemetry",
+    "azure.monitor",
     "tenacity",
     "msal",
     "azure.identity",
@@ -103,7 +105,7 @@ async def test_storage_may_have_an_identity_of_its_own() -> None:
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     """The first request of a cold start waits for every import that the app makes by itself."""
-    code = "import function_app, sys; print(*sys.modules)"
+    code = "import lib.gateway, function_app, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = {name for name in HEAVY if name in loaded.split()}
     assert found == set()
@@ -263,3 +265,21 @@ async def test_the_timer_runs_the_warmer_as_the_gateway_itself() -> None:
         warmer.run = run  # type: ignore[method-assign]
         await gateway.warm()
         assert len(runs) == 1
+
+
+def test_what_leaves_is_decided_by_the_settings_and_nothing_leaves_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong settings are told to the host's log, which needs no exporter. The identity is the one named for it."""
+    assert Gateway({"TENANT_ID": "common"}).exporting._settings is None
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1/msi")
+    identity = "d4c0b8e6-5a19-47f3-8d72-9be6a3f0d004"
+    environ = PRODUCTION | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.contoso.com",
+        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"ClientId={identity};Authorization=AAD",
+    }
+    gateway = Gateway(environ)
+    assert gateway.exporting is gateway.exporting
+    assert gateway.exporting._settings == gateway.settings.telemetry
+    with gateway.exporting._credential() as credential:
+        assert isinstance(credential, BlockingIdentity)

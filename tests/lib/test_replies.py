@@ -10,8 +10,8 @@ from lib.agents.answer import Answer
 from lib.agents.markdown import Table
 from lib.answers.cache import Kept
 from lib.answers.encoding import encode
+from lib.answers.given import Given
 from lib.answers.operation import Operation
-from lib.answers.questions import Given
 from lib.errors import NotAcceptable
 from lib.replies import CSV, LOOK_AGAIN_SECONDS, MOST_ON_LOOP, answer_reply, operation_reply, operation_status
 from lib.storage.rows import Row

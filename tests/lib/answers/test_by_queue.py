@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from lib.agents.data_agent import DataAgent
 from lib.answers import by_queue
-from lib.answers.by_queue import ByQueue
+from lib.answers.by_queue import ByQueue, traceparent_of
 from lib.answers.cache import Kept
 from lib.answers.encoding import decode
 from lib.answers.failures_kept import from_json
@@ -23,6 +23,7 @@ from lib.answers.questions import Questions
 from lib.answers.work import Work
 from lib.errors import GatewayError, OutcomeUnknown, StateUnavailable, StepUpRequired
 from lib.storage.queues import Queue
+from lib.telemetry.traces import read_traceparent, trace_id
 from tests.clock import Clock
 from tests.lib.agents.recorded import sample
 from tests.lib.agents.upstream import Planned, Upstream
@@ -124,12 +125,28 @@ def questions_to(upstream: Upstream) -> int:
 async def test_a_message_holds_ids_and_nothing_else(
     runner: Runner, kept: Operations, places: Places, mailbox: Mailbox
 ) -> None:
-    """It lives as long as the question may be picked up."""
+    """It lives as long as the question may be picked up. The trace goes along, for whoever runs it to go on with."""
+    scope = trace_id.set("0af7651916cd43dd8448eb211c80319c")
     operation = await begun(runner(), kept, places, work("total sales"))
+    trace_id.reset(scope)
     (message,) = await mailbox.received()
-    assert json.loads(message) == {"partition": operation.partition, "operation": operation.id}
+    trace, _ = read_traceparent(traceparent_of(message))
+    assert trace == "0af7651916cd43dd8448eb211c80319c"
+    assert json.loads(message) == {
+        "partition": operation.partition,
+        "operation": operation.id,
+        "traceparent": traceparent_of(message),
+    }
     assert mailbox.lifetimes == [PICK_UP_SECONDS]
     assert (operation.state, operation.deadline) == ("accepted", operation.created + PICK_UP_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"[]", b"5", b"{}", b'{"traceparent": null}', b'{"traceparent": 7}', b"\xff"], ids=ascii
+)
+def test_a_message_without_a_trace_has_none(message: bytes) -> None:
+    """It may be of the release before, or nobody's."""
+    assert traceparent_of(message) == ""
 
 
 async def test_a_question_that_cannot_be_sent_is_not_accepted(

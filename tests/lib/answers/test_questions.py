@@ -15,7 +15,8 @@ from lib.agents.question import Question, Turn
 from lib.answers import stored as stored_module
 from lib.answers.cache import AnswerCache, Kept
 from lib.answers.encoding import Encoded
-from lib.answers.questions import Agent, Given, Questions
+from lib.answers.given import Given
+from lib.answers.questions import Agent, Questions
 from lib.answers.stored import StoredAnswers
 from lib.answers.wanted import wanted
 from lib.errors import (

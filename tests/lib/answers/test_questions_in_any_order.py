@@ -17,7 +17,8 @@ from lib.agents.addresses import AgentAddress
 from lib.agents.question import Question
 from lib.answers.cache import AnswerCache
 from lib.answers.encoding import Encoded
-from lib.answers.questions import Agent, Given, Questions
+from lib.answers.given import Given
+from lib.answers.questions import Agent, Questions
 from lib.answers.stored import StoredAnswers
 from lib.answers.wanted import wanted
 from lib.errors import AgentUnavailable, GatewayError

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from lib.answers.cache import AnswerKey
 from lib.answers.failures_kept import from_json
+from lib.answers.given import Given
 from lib.answers.operation import FINAL, MOVES, Operation, State
 from lib.answers.operations import TOMBSTONE_SECONDS, Operations
-from lib.answers.questions import Given
 from lib.answers.wanted import Wanted
 from lib.answers.work import Work
 from lib.errors import OutcomeUnknown, StateUnavailable

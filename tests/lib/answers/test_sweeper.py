@@ -24,7 +24,7 @@ from lib.answers.sweeper import BATCH_ROWS, Swept
 from lib.settings import StateStorage
 from lib.storage.leases import TABLE
 from lib.storage.tables import Tables
-from lib.telemetry import JsonFormatter
+from lib.telemetry.logs import JsonFormatter
 from local.azurite import Azurite
 from local.serving import Server
 from tests.clock import Clock
@@ -138,6 +138,7 @@ async def test_rows_past_their_end_are_deleted(
         "level": "info",
         "logger": "lib.answers.sweeper",
         "message": "expired rows were deleted",
+        "event": "swept",
         "deleted": 3,
         "budget_ended": False,
         **{f"{names[0]}_{fact}": value for fact, value in facts.items()},

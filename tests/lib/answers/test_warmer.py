@@ -24,7 +24,8 @@ from lib.answers import warmer as module
 from lib.answers.board import Board
 from lib.answers.cache import AnswerCache
 from lib.answers.encoding import encode
-from lib.answers.questions import Agent, Given, Questions
+from lib.answers.given import Given
+from lib.answers.questions import Agent, Questions
 from lib.answers.stored import PLACE_DIGITS, StoredAnswers
 from lib.answers.wanted import Wanted, of_gateway, wanted
 from lib.answers.warmer import (
@@ -52,7 +53,7 @@ from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.standings import ROW, Standings
 from lib.storage.standings import TABLE as PRINCIPALS
 from lib.storage.tables import Tables
-from lib.telemetry import JsonFormatter
+from lib.telemetry.logs import JsonFormatter
 from lib.traffic.circuit import LEAST_OUTCOMES
 from lib.traffic.deadline import Deadline
 from lib.traffic.gcra import Meter, Rate
@@ -208,7 +209,9 @@ async def told(instance: Instance, caplog: pytest.LogCaptureFixture) -> dict[str
         await instance.warmer.run()
     (line,) = (record for record in caplog.records if record.message == "agents were warmed")
     facts = json.loads(JsonFormatter().format(line))
-    return {name: value for name, value in facts.items() if value and name not in {"level", "logger", "message"}}
+    return {
+        name: value for name, value in facts.items() if value and name not in {"level", "logger", "message", "event"}
+    }
 
 
 async def test_the_first_question_of_any_instance_finds_its_agent_discovered(start: Start, upstream: Upstream) -> None:

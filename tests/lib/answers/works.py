@@ -5,7 +5,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from lib.answers.cache import AnswerKey, Kept
-from lib.answers.questions import Given
+from lib.answers.given import Given
 from lib.answers.wanted import Wanted
 from lib.answers.work import Work
 

@@ -12,7 +12,7 @@ from lib.agents.answer import Answer
 from lib.agents.markdown import Table
 from lib.answers.cache import Kept
 from lib.answers.encoding import encode
-from lib.answers.questions import Given
+from lib.answers.given import Given
 from lib.endpoints.query import wants_anew
 from lib.errors import NotAcceptable
 from lib.replies import CSV, answer_body, answer_reply, cache_status

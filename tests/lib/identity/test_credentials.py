@@ -4,11 +4,13 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from azure.identity import AzureCliCredential as BlockingAzureCli
+from azure.identity import ManagedIdentityCredential as BlockingManagedIdentity
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lib.errors import ClientCredentialRejected, IdentityProviderUnavailable, StateUnavailable
-from lib.identity.credentials import ClientCredential, azure_credential, read_certificate
+from lib.identity.credentials import ClientCredential, azure_credential, blocking_azure_credential, read_certificate
 from tests.clock import Clock
 from tests.lib.identity.authority import rsa_key, settings
 from tests.lib.identity.client import Identity, Vault, certificate_of, pem_of
@@ -75,6 +77,8 @@ async def test_an_assertion_serves_on_while_the_identity_is_away(
         assert await credential.current() is first
     assert (assertion_of(first)(), len(identity.asked)) == ("assertion-1", 2)
     assert [record.getMessage() for record in caplog.records] == ["the managed identity's token cannot be renewed"]
+    told = vars(caplog.records[0])
+    assert (told["event"], told["what"], told["levelname"]) == ("credential_trouble", "managed_identity", "ERROR")
     identity.away = False
     clock.advance(60)
     await credential.current()
@@ -215,3 +219,12 @@ def assertion_of(credential: object) -> Callable[[], str]:
     assert isinstance(credential, dict)
     call: Callable[[], str] = credential["client_assertion"]
     return call
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1/msi"], ids=["a developer's machine", "in Azure"])
+def test_threads_have_a_credential_of_their_own(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same kind: the managed identity, or the developer's sign-in at the Azure CLI."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
+    told = settings(**DEVELOPMENT, IDENTITY_ENDPOINT=endpoint)
+    with blocking_azure_credential(told, "d4c0b8e6-5a19-47f3-8d72-9be6a3f0d004") as made:
+        assert isinstance(made, BlockingManagedIdentity if endpoint else BlockingAzureCli)

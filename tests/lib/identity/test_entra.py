@@ -13,7 +13,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from lib import telemetry
 from lib.errors import (
     ClientCredentialRejected,
     ConsentRequired,
@@ -30,6 +29,7 @@ from lib.identity.claims import decode_segment
 from lib.identity.credentials import ClientCredential
 from lib.identity.entra import BUSY_SECONDS, MOST_WAITING, REDEMPTIONS, EntraClient
 from lib.identity.msal_http import CONNECTIONS, NoReplies
+from lib.telemetry import traces
 from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, SUCCESSES_TO_CLOSE, Circuit
 from tests.clock import Clock
 from tests.lib.identity.authority import (
@@ -476,13 +476,13 @@ async def test_what_a_thread_logs_belongs_to_its_request() -> None:
     seen = []
 
     def grant(form: dict[str, str]) -> httpx.Response:
-        seen.append(telemetry.trace_id.get())
+        seen.append(traces.trace_id.get())
         return for_whom(form)
 
-    marker = telemetry.trace_id.set("0af7651916cd43dd8448eb211c80319c")
+    marker = traces.trace_id.set("0af7651916cd43dd8448eb211c80319c")
     async with gateway(grant) as made:
         await made.entra.on_behalf_of(TENANT, "alice", FABRIC)
-    telemetry.trace_id.reset(marker)
+    traces.trace_id.reset(marker)
     assert seen == ["0af7651916cd43dd8448eb211c80319c"]
 
 

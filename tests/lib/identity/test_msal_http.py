@@ -114,7 +114,16 @@ def test_what_is_no_answer_is_an_outage(
     with caplog.at_level(logging.DEBUG, "msal"), pytest.raises(IdentityProviderUnavailable) as fault:
         posted(response)
     assert fault.value.retry_after == retry_after
-    assert not caplog.records
+    assert [record for record in caplog.records if record.name.startswith("msal")] == []
+
+
+def test_that_entra_throttles_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With the time it asks for, and nothing else of its reply."""
+    with pytest.raises(IdentityProviderUnavailable):
+        posted(raw(b"a text of entra's", 429, Retry_After="7"))
+    (line,) = caplog.records
+    told = {name: vars(line)[name] for name in ("event", "peer", "status", "retry_after")}
+    assert told == {"event": "upstream_throttled", "peer": "entra", "status": 429, "retry_after": 7}
 
 
 @pytest.mark.parametrize("fault", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError])

@@ -19,6 +19,7 @@ from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
 from lib.storage.sealing import KeyRing, Sealer
 from lib.storage.tables import Tables
+from lib.telemetry import metrics
 from tests.clock import Clock
 from tests.lib.identity.authority import (
     FABRIC,
@@ -32,6 +33,7 @@ from tests.lib.identity.authority import (
 )
 from tests.lib.identity.client import Identity, Vault
 from tests.lib.storage.front import Front
+from tests.lib.telemetry.heard import hearing
 
 GRAPH = "https://graph.microsoft.com/User.Read"
 
@@ -462,3 +464,23 @@ def one_use() -> Callable[[dict[str, str]], httpx.Response]:
         return granted(f"{token}+", refresh_token=f"{token}+")
 
     return grant
+
+
+async def test_tokens_are_counted_by_how_they_were_got(world: World) -> None:
+    """Each use is a step; one that is known costs no request."""
+    with hearing() as heard:
+        for _ in range(2):
+            await world.tokens.token_for(bearer(), FABRIC)
+        await world.tokens.token_for_app(FABRIC)
+        world.refusal = refused("invalid_grant")
+        with pytest.raises(ReauthRequired):
+            await world.tokens.token_for(bearer("bob"), FABRIC)
+    assert [tuple(names.values()) for names in heard.of(metrics.TOKENS)] == [
+        ("on_behalf_of", "acquired"),
+        ("on_behalf_of", "kept"),
+        ("app", "acquired"),
+        ("on_behalf_of", "failed"),
+    ]
+    steps = [(one.facts["result"], one.failed) for one in heard.spans if one.name == "delegate"]
+    assert steps == [("asked", ""), ("kept", ""), ("asked", ""), ("asked", "reauth_required")]
+    assert [one.name for one in heard.spans if one.kind == "client"] == ["POST entra"] * 3

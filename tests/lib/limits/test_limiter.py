@@ -19,10 +19,12 @@ from lib.settings import StateStorage
 from lib.storage.server_clock import ServerClock
 from lib.storage.standings import ATTEMPTS, ROW, TABLE, Standings
 from lib.storage.tables import Tables
+from lib.telemetry import metrics
 from lib.traffic.circuit import LEAST_OUTCOMES, RESET_SECONDS, Circuit
 from local.faults import drop
 from tests.clock import Clock
 from tests.lib.storage.front import Front
+from tests.lib.telemetry.heard import hearing
 
 pytestmark = pytest.mark.stack
 
@@ -516,3 +518,31 @@ async def test_who_is_let_in_by_a_share_leaves_no_place_in_the_row(
     finally:
         front.planned.clear()
         await own.close()
+
+
+async def test_what_it_decides_is_counted_with_what_it_went_by(limiter: Limiter, partition: str, clock: Clock) -> None:
+    """The row, or what is known of it here; and the steps in and out are told."""
+    with hearing() as heard:
+        for _ in range(3):
+            await ask(limiter, partition)
+        with pytest.raises(RateLimited):
+            await ask(limiter, partition)
+        with pytest.raises(RateLimited):
+            limiter.refuse_known(partition)
+        clock.advance(3)
+        async with limiter.place(partition, SECONDS):
+            clock.advance(3)
+            async with limiter.place(partition, SECONDS):
+                clock.advance(3)
+                with pytest.raises(TooManyInFlight):
+                    await ask(limiter, partition)
+    decisions = [tuple(names.values()) for names in heard.of(metrics.DECISIONS)]
+    assert decisions == [
+        *[("minute", "admitted", "row")] * 3,
+        ("minute", "refused", "row"),
+        ("minute", "refused", "memory"),
+        *[("minute", "admitted", "row")] * 2,
+        ("in-flight", "refused", "row"),
+    ]
+    steps = [one.name for one in heard.spans if one.kind == "internal"]
+    assert (steps.count("admit"), steps.count("release")) == (7, 5)

@@ -159,3 +159,21 @@ async def test_the_sdk_logs_neither_addresses_nor_values(
 def test_a_versions_value_is_not_part_of_its_repr() -> None:
     """A version can be logged."""
     assert "secret" not in repr(SecretVersion("v", 1.0, enabled=True, value="secret"))
+
+
+async def test_a_secret_that_is_missing_or_not_for_us_is_told_as_trouble(
+    key_vault_client: KeyVault, vault: RunningVault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No waiting mends it: somebody has to. A vault that is away is an outage, which is told elsewhere."""
+    vault.faults.plan("get", FORBIDDEN)
+    for name in ("index-key", "no-such-secret"):
+        with pytest.raises(StateUnavailable):
+            await key_vault_client.secret(name)
+    vault.faults.plan("get", *[drop] * 8)
+    with pytest.raises(StateUnavailable):
+        await key_vault_client.ping()
+    told = [vars(record) for record in caplog.records if vars(record).get("event") == "credential_trouble"]
+    assert [(line["what"], line["secret"], line["levelname"]) for line in told] == [
+        ("key_vault", "index-key", "ERROR"),
+        ("key_vault", "no-such-secret", "ERROR"),
+    ]

@@ -61,3 +61,13 @@ async def test_a_secret_that_is_no_key_is_state_unavailable(keys: RowKeys, vault
     vault.content.put("index-key", "password")
     with pytest.raises(StateUnavailable):
         await keys.partition("t", "o")
+
+
+async def test_a_pseudonym_is_the_same_each_time_and_names_no_row(keys: RowKeys) -> None:
+    """Who has the lines of the audit finds nobody's rows by them."""
+    partition = await keys.partition("tenant", "object")
+    pseudonym = await keys.pseudonym(partition)
+    assert pseudonym == await keys.pseudonym(partition)
+    assert re.fullmatch("[0-9a-f]{32}", pseudonym)
+    others = {partition, await keys.row("audit", partition), await keys.pseudonym(await keys.partition("t", "o"))}
+    assert pseudonym not in others

@@ -1,6 +1,7 @@
 """Rules for the circuit breaker."""
 
 import asyncio
+import logging
 from contextlib import ExitStack
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lib.telemetry import metrics
+from lib.telemetry.signals import watched
 from lib.traffic.circuit import (
     LEAST_OUTCOMES,
     MOST_OUTCOMES,
@@ -357,3 +360,19 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestMachine = Machine.TestCase
+
+
+def test_its_state_can_be_read_at_any_time(circuit: Circuit, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """As a number, by the peer's name; lines tell of its changes."""
+    caplog.set_level(logging.INFO)
+    seen = [watched(metrics.CIRCUIT_STATE)]
+    fail(circuit, LEAST_OUTCOMES)
+    seen.append(watched(metrics.CIRCUIT_STATE))
+    clock.advance(RESET_SECONDS)
+    seen.append(watched(metrics.CIRCUIT_STATE))
+    call(circuit)
+    call(circuit)
+    seen.append(watched(metrics.CIRCUIT_STATE))
+    assert seen == [[({"peer": "peer"}, number)] for number in (0, 2, 1, 0)]
+    told = [(vars(record)["event"], vars(record)["peer"]) for record in caplog.records]
+    assert told == [("circuit_open", "peer"), ("circuit_closed", "peer")]

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import AgentFailed, AgentUnavailable, CapacityExceeded
+from lib.telemetry import metrics
 from lib.traffic.deadline import Deadline
 from lib.traffic.retries import BUDGET_MOST, BUDGET_PER_CALL, RetryBudget, retry
 from tests.clock import Clock
+from tests.lib.telemetry.heard import hearing
 
 
 class Peer:
@@ -224,3 +226,27 @@ async def test_each_call_earns_and_each_retry_is_taken_from_the_budget(clock: Cl
     with pytest.raises(AgentFailed):
         await tried(Peer(AgentFailed()), clock, budget=budget)
     assert spent(budget) == 1
+
+
+async def test_retries_are_counted_for_their_peer() -> None:
+    """Those that were made, and those that the budget had no room for."""
+    clock = Clock()
+    budget = RetryBudget(clock)
+    budget._left = 1.0
+    peer = Peer(*[AgentUnavailable() for _ in range(3)])
+    deadline = Deadline.after(60, clock)
+    with hearing() as heard, pytest.raises(AgentUnavailable):
+        await retry(
+            peer,
+            on=(AgentUnavailable,),
+            attempts=9,
+            deadline=deadline,
+            budget=budget,
+            peer="fabric",
+            sleep=asyncio.sleep,
+            uniform=lambda *_: 0,
+        )
+    assert heard.of(metrics.RETRIES) == [
+        {"peer": "fabric", "result": "tried"},
+        {"peer": "fabric", "result": "suppressed"},
+    ]

@@ -20,9 +20,11 @@ from lib.errors import (
     TokenExpired,
     TokenMissing,
 )
+from lib.telemetry import metrics
 from lib.web.request import Request
 from lib.web.response import Response, json_response, redirect
 from lib.web.serve import MAX_BODY_BYTES, SECURITY_HEADERS, Handler, Site, serve
+from tests.lib.telemetry.heard import hearing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SITE = Site(frozenset({"https://app.contoso.com"}), "https://login.example/t/oauth2/v2.0/authorize")
@@ -207,3 +209,34 @@ async def test_a_redirect_keeps_its_cookies_apart() -> None:
     response = await answer(handler)
     assert [value for name, value in response.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
     assert dict(response.headers)["Location"] == "/next"
+
+
+@pytest.mark.parametrize(
+    ("method", "handler", "told"),
+    [
+        ("GET", hello, {"http.request.method": "GET", "http.response.status_code": 200}),
+        ("BREW", hello, {"http.request.method": "_OTHER", "http.response.status_code": 405}),
+        (
+            "POST",
+            raising(StateUnavailable()),
+            {
+                "http.request.method": "POST",
+                "http.response.status_code": 503,
+                "error.type": "state_unavailable",
+            },
+        ),
+    ],
+    ids=["answered", "a method made up by the caller", "failed"],
+)
+async def test_a_request_is_a_span_below_the_hosts_and_a_number(
+    method: str, handler: Handler[None], told: dict[str, object]
+) -> None:
+    """By the route's template; what the caller can make up is in neither. The reply names the span."""
+    with hearing() as heard:
+        request = Request(method, trace_id=TRACE, parent_id="b7ad6b7169203331", route="query/{id}")
+        response = await serve(None, request, "x", {"GET": handler, "POST": handler}, SITE)
+        (root,) = heard.spans
+        assert (root.name, root.parent) == (f"{told['http.request.method']} query/{{id}}", "b7ad6b7169203331")
+        assert root.failed == told.get("error.type", "")
+        assert heard.of(metrics.SERVED) == [{"http.route": "query/{id}", **told}]
+        assert dict(response.headers)["traceparent"] == f"00-{TRACE}-{root.id}-01"

@@ -13,13 +13,13 @@ import logging
 import re
 import traceback
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
 
-trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""The trace id of the request under way, 32 hex digits."""
+from lib.telemetry.traces import trace_id
 
 CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aiohttp", "urllib3", "asyncio")
+MUTE = ("opentelemetry", "azure.monitor")
+"""They tell of every export that fails; `lib.telemetry.export` tells once."""
 LONGEST_TEXT = 2_000
 MOST_ITEMS = 20
 """Of a list; and of exceptions behind one another."""
@@ -85,6 +85,8 @@ def configure_logging(level: str) -> None:
     logging.getLogger("lib").setLevel(level)
     for name in CHATTY:  # they log addresses and headers below WARNING
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in MUTE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib import telemetry
-from lib.telemetry import LONGEST_TEXT, MOST_ITEMS, JsonFormatter, configure_logging, describe
+from lib.telemetry import logs, traces
+from lib.telemetry.logs import LONGEST_TEXT, MOST_ITEMS, JsonFormatter, configure_logging, describe
 
 TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
@@ -35,9 +35,9 @@ def written(message: object, *args: object, **extra: Any) -> dict[str, Any]:
 
 def test_a_line_is_one_json_object_with_its_facts() -> None:
     """Facts given by `extra` are members, the trace id of the request is among them."""
-    scope = telemetry.trace_id.set("0af7651916cd43dd8448eb211c80319c")
+    scope = traces.trace_id.set("0af7651916cd43dd8448eb211c80319c")
     line = JsonFormatter().format(record("served %s", "it", status=200, route="query"))
-    telemetry.trace_id.reset(scope)
+    traces.trace_id.reset(scope)
     assert json.loads(line) == {
         "level": "info",
         "logger": "lib.test",
@@ -257,7 +257,7 @@ def test_usual_words_stay(text: str) -> None:
 
 def own_texts() -> Iterator[str]:
     """What our own code logs, as it stands in the source."""
-    for path in Path(telemetry.__file__).parent.rglob("*.py"):
+    for path in Path(logs.__file__).parents[1].rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_log."):
                 yield from (one.value for one in node.args if isinstance(one, ast.Constant) and type(one.value) is str)
