@@ -56,7 +56,7 @@ class Queue:
 
     async def exists(self) -> bool:
         """Whether the queue is there."""
-        async with one_call(queue=self._name):
+        async with one_call("queue", "look", queue=self._name):
             try:
                 await self._client.get_queue_properties(**ONCE_MORE)
             except ResourceNotFoundError as fault:
