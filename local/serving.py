@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 from typing import Self
 
@@ -74,6 +75,7 @@ class Server:
         self.stop()
 
     def _run(self, server: uvicorn.Server) -> None:
+        sys.settrace(None)  # whoever measures the lines of a program does not mean those of an emulator beside it
         # uvicorn leaves a start that failed by SystemExit; `started` tells it apart.
         with contextlib.suppress(SystemExit):
             server.run(sockets=[self._socket])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import coverage
 import pytest
 
 from local.serving import Server
@@ -21,6 +22,20 @@ SETTINGS = {
     "FAILURES_PER_MINUTE": "60000",
     "ANSWER_CACHE_SECONDS": "0",
 }
+APART = {"test_killed_hosts.py", "test_mix_ups.py", "test_storage_outage.py", "test_strangers.py"}
+"""Each has gateways of its own and waits for them most of the time: a second run takes these, beside the first."""
+LAST = "test_logs.py"
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _only_hosts_are_measured() -> Iterator[None]:
+    """The gateway runs in processes of its own here: in this one, which would be slow, there is nothing to measure."""
+    measuring = coverage.Coverage.current()
+    if measuring:
+        measuring.stop()
+    yield
+    if measuring:
+        measuring.start()
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +77,11 @@ def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here runs on the stack; what reads the log of all others runs last."""
+    """Every test here runs on the stack; what reads the log of all others runs last, also of those that run apart."""
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.stack)
-    items.sort(key=lambda item: item.path.name == "test_logs.py")
+            item.add_marker(pytest.mark.apart if item.path.name in APART else pytest.mark.together)
+        if item.path.name == LAST:
+            item.add_marker(pytest.mark.apart)
+    items.sort(key=lambda item: item.path.name == LAST)
