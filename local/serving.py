@@ -124,8 +124,8 @@ class _Announcing(uvicorn.Server):
                 await asyncio.wait_for(self._told.wait(), DATE_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in [*self.servers, *(sockets or [])]:
-            listener.close()
+        for server in self.servers:
+            server.close()
         state = self.server_state
         for connection in list(state.connections):
             connection.shutdown()

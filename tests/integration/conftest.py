@@ -1,10 +1,11 @@
 """The whole stack, once for all tests of this folder: the gateway on Microsoft's runtime, Azurite and the emulators."""
 
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import coverage
 import pytest
 
 from local.serving import Server
@@ -25,17 +26,6 @@ SETTINGS = {
 APART = {"test_killed_hosts.py", "test_mix_ups.py", "test_storage_outage.py", "test_strangers.py"}
 """Each has gateways of its own and waits for them most of the time: a second run takes these, beside the first."""
 LAST = "test_logs.py"
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _only_hosts_are_measured() -> Iterator[None]:
-    """The gateway runs in processes of its own here: in this one, which would be slow, there is nothing to measure."""
-    measuring = coverage.Coverage.current()
-    if measuring:
-        measuring.stop()
-    yield
-    if measuring:
-        measuring.start()
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +75,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name == LAST:
             item.add_marker(pytest.mark.apart)
     items.sort(key=lambda item: item.path.name == LAST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Coverage has nothing to follow in this process, which would be slow: the gateway runs in others."""
+    if "integration" not in item.path.parts:
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(in_threads)
