@@ -126,6 +126,8 @@ class _Announcing(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        for listener in sockets or ():
+            listener.close()
         state = self.server_state
         for connection in list(state.connections):
             connection.shutdown()
