@@ -10,6 +10,7 @@ PORT ?= 7071
 # USER is in every shell's environment: only one given on the command line means a person of the local stack
 PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 
+MEASURED := $(BIN)/python -m pytest --cov --cov-report=
 STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
 
 .PHONY: help setup run ask token doctor smoke test check lint lint-code lint-infra lint-delivery package lock format clean
@@ -73,11 +74,13 @@ format: setup ## puts the code into its one form
 
 check: lint ## what CI runs: lint, then all tests with the coverage of lib
 	@rm -f .coverage .coverage.*
-	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT; \
-	COVERAGE_FILE=.coverage.integration $(BIN)/python -m pytest --cov --cov-report= tests/integration >"$$log" 2>&1 & beside=$$!; \
-	COVERAGE_FILE=.coverage.unit $(BIN)/python -m pytest --cov --cov-report= --ignore=tests/integration; unit=$$?; \
-	wait $$beside; integration=$$?; cat "$$log"; \
-	exit $$((unit + integration))
+	@logs=$$(mktemp -d) && trap 'rm -rf "$$logs"' EXIT; \
+	COVERAGE_FILE=.coverage.apart $(MEASURED) -m apart tests/integration >"$$logs/apart" 2>&1 & apart=$$!; \
+	COVERAGE_FILE=.coverage.together $(MEASURED) -m together tests/integration >"$$logs/together" 2>&1 & together=$$!; \
+	COVERAGE_FILE=.coverage.unit $(MEASURED) --ignore=tests/integration; failed=$$?; \
+	wait $$together || failed=1; cat "$$logs/together"; \
+	wait $$apart || failed=1; cat "$$logs/apart"; \
+	exit $$failed
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=99.9
 
 clean: ## forgets the local stack's state and everything that was installed

@@ -1,10 +1,11 @@
-"""What all tests share: no network unless a test says that it runs on the local stack."""
+"""What all tests share: no network unless a test says that it runs on the local stack, and trust in nobody."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
 import pytest_socket
+import trustme
 
 from lib.telemetry import logs, signals
 
@@ -42,6 +43,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown() -> None:
     """Opens sockets again, for fixtures that outlive the test."""
     pytest_socket.enable_socket()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_is_trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Who is not told whom to trust trusts an authority that has signed nothing.
+
+    Nothing here speaks to the world, and to read all the authorities that it trusts, which every client does for
+    itself, takes longer than most tests.
+    """
+    authority = tmp_path_factory.mktemp("nobody") / "ca.pem"
+    authority.write_bytes(trustme.CA().cert_pem.bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority))
+        patch.setattr("certifi.where", lambda: str(authority))  # httpx asks it where nothing else is said
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,20 @@ PARTS = {
 BANNED_NAMES = {"utils", "util", "helpers", "common", "models", "misc"}
 
 
-def imports(path: Path, *, with_types: bool = True) -> Iterator[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A module's source, parsed."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path, *, with_types: bool = True) -> tuple[str, ...]:
     """The dotted names that a module imports; those for type checkers alone only `with_types`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imports(path, with_types=with_types))
+
+
+def _imports(path: Path, *, with_types: bool) -> Iterator[str]:
+    tree = tree_of(path)
     hidden = {
         id(inner)
         for node in ast.walk(tree)
@@ -157,7 +169,7 @@ def test_no_room_may_know_what_it_does_not_need() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_parts_are_made_in_one_place(path: Path) -> None:
     """A part that somebody else makes would be a second one, with a memory and connections of its own."""
-    calls = (node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+    calls = (node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
     made = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls} & PARTS
     assert name_of(path) in {"lib/parts.py", "lib/question_parts.py"} or made == set()
 

@@ -1,6 +1,8 @@
 """The whole stack, once for all tests of this folder: the gateway on Microsoft's runtime, Azurite and the emulators."""
 
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +23,9 @@ SETTINGS = {
     "FAILURES_PER_MINUTE": "60000",
     "ANSWER_CACHE_SECONDS": "0",
 }
+APART = {"test_killed_hosts.py", "test_mix_ups.py", "test_storage_outage.py", "test_strangers.py"}
+"""Each has gateways of its own and waits for them most of the time: a second run takes these, beside the first."""
+LAST = "test_logs.py"
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +67,26 @@ def storage(stack: Stack) -> Iterator[tuple[Front, str]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here runs on the stack; what reads the log of all others runs last."""
+    """Every test here runs on the stack; what reads the log of all others runs last, also of those that run apart."""
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.stack)
-    items.sort(key=lambda item: item.path.name == "test_logs.py")
+            item.add_marker(pytest.mark.apart if item.path.name in APART else pytest.mark.together)
+        if item.path.name == LAST:
+            item.add_marker(pytest.mark.apart)
+    items.sort(key=lambda item: item.path.name == LAST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Coverage has nothing to follow in this process, which would be slow: the gateway runs in others."""
+    if "integration" not in item.path.parts:
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(in_threads)
