@@ -1,7 +1,7 @@
-"""`python -m scripts.who --vault NAME TENANT OBJECT`: what audit lines call a person, or an app.
+"""What audit lines call a person, or an app: `python -m scripts.who --vault NAME TENANT OBJECT`.
 
-For whoever may read `index-key`, by their sign-in at the Azure CLI. The key is neither printed nor kept; the name cannot
-be turned back into the person without it.
+For whoever may read `index-key`, by their sign-in at the Azure CLI. The key is neither printed nor kept; without it the
+name cannot be turned back into the person.
 """
 
 import argparse
