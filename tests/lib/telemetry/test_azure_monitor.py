@@ -146,6 +146,6 @@ def test_it_tells_nobody_of_itself_and_leaves_nothing_on_the_disk(
         assert not one._should_collect_stats()
         assert not one._should_collect_customer_sdkstats()
     assert get_configuration_manager() is None
-    assert not is_statsbeat_enabled()
+    assert not is_statsbeat_enabled()  # type: ignore[no-untyped-call]
     assert {name: os.environ[name] for name in QUIET} == QUIET
     assert list(tmp_path.iterdir()) == []
