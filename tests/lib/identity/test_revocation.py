@@ -12,8 +12,10 @@ from lib.storage.key_vault import KeyVault
 from lib.storage.row_keys import RowKeys
 from lib.storage.standings import ROW, TABLE, Standings
 from lib.storage.tables import Tables
+from lib.telemetry import metrics
 from tests.clock import Clock
 from tests.lib.storage.front import Front
+from tests.lib.telemetry.heard import hearing
 
 pytestmark = pytest.mark.stack
 
@@ -133,7 +135,9 @@ async def test_while_storage_is_away_a_known_moment_serves_and_an_unknown_one_le
     moment = await revocations.valid_after(tenant, "alice")
     clock.advance(OUTAGE_SECONDS - 1)
     front.planned.extend([AWAY] * 3)
-    assert await revocations.valid_after(tenant, "alice") == moment
+    with hearing() as heard:
+        assert await revocations.valid_after(tenant, "alice") == moment
+        assert heard.of(metrics.DEGRADED) == [{"mode": "standing_kept"}] * 3
     clock.advance(1)
     front.planned.extend([AWAY] * 3)
     with pytest.raises(StateUnavailable):

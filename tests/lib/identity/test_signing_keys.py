@@ -8,8 +8,10 @@ import pytest
 
 from lib.errors import IdentityProviderUnavailable, TokenInvalid
 from lib.identity.signing_keys import MOST_ABSENT, SigningKeys
+from lib.telemetry import metrics
 from tests.clock import Clock
 from tests.lib.identity.authority import HOST, OTHER_TENANT, TENANT, Authority, issuer, jwk, rsa_key
+from tests.lib.telemetry.heard import hearing
 
 MINUTE, HOUR = 60, 3600
 
@@ -164,10 +166,12 @@ async def test_an_outage_keeps_the_known_keys(keys: SigningKeys, authority: Auth
     """For 24 hours after they were last published, and not a second longer."""
     await keys.key(TENANT, "current")
     authority.fault = away
-    for _ in range(23):
-        clock.advance(HOUR)
-        await keys.key(TENANT, "current")
-        await settle(keys)
+    with hearing() as heard:
+        for _ in range(23):
+            clock.advance(HOUR)
+            await keys.key(TENANT, "current")
+            await settle(keys)
+        assert heard.of(metrics.DEGRADED) == [{"mode": "keys_kept"}] * 23
     clock.advance(HOUR - 1)
     await keys.key(TENANT, "current")
     await settle(keys)

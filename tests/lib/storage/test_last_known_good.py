@@ -8,7 +8,9 @@ import pytest
 
 from lib.errors import StateUnavailable
 from lib.storage.last_known_good import LastKnownGood
+from lib.telemetry import metrics
 from tests.clock import Clock
+from tests.lib.telemetry.heard import hearing
 
 
 class Source:
@@ -66,7 +68,9 @@ async def test_an_old_value_is_better_than_none(value: LastKnownGood[int], sourc
     assert await value.get() == 1
     source.away = True
     clock.advance(3600)
-    assert await value.get() == 1
+    with hearing() as heard:
+        assert await value.get() == 1
+        assert heard.of(metrics.DEGRADED) == [{"mode": "keys_kept"}]
     with pytest.raises(StateUnavailable):
         await value.younger_than(3600)
     source.away = False

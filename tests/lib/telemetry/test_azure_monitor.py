@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.monitor.opentelemetry.exporter._configuration._state import get_configuration_manager
+from azure.monitor.opentelemetry.exporter.statsbeat._state import is_statsbeat_enabled
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -143,5 +145,7 @@ def test_it_tells_nobody_of_itself_and_leaves_nothing_on_the_disk(
     for one in cast("Any", made):
         assert not one._should_collect_stats()
         assert not one._should_collect_customer_sdkstats()
+    assert get_configuration_manager() is None
+    assert not is_statsbeat_enabled()  # type: ignore[no-untyped-call]
     assert {name: os.environ[name] for name in QUIET} == QUIET
     assert list(tmp_path.iterdir()) == []
