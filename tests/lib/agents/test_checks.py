@@ -248,7 +248,7 @@ async def test_a_question_does_not_wait_for_a_renewal(agent: DataAgent, upstream
     await agent.discover(Tokens(), soon(), good_for=1)
     upstream.pause.clear()
     renewal = asyncio.create_task(agent.discover(Tokens(), soon(), good_for=DISCOVERY_TTL + 1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await upstream.sent("initialize", 2)
         question = asyncio.create_task(ask(agent))
         await upstream.sent("tools/call", 1)

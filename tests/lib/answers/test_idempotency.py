@@ -119,7 +119,7 @@ async def begun(work: Work, running: Awaitable[tuple[bytes, bool]]) -> "asyncio.
     """The work under way, which goes on when it is told to."""
     work.go_on.clear()
     task = asyncio.ensure_future(running)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not work.done:  # noqa: ASYNC110  # the work is ours, and real I/O lies before it
             await asyncio.sleep(0.001)
     assert isinstance(task, asyncio.Task)

@@ -202,7 +202,7 @@ async def stored_of(tables: Tables, keys: RowKeys, who: Principal) -> list[str]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Waits until it is so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  # the agent is ours, and real I/O lies before it
             await asyncio.sleep(0.001)
 

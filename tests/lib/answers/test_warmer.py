@@ -298,7 +298,7 @@ async def test_an_answer_is_renewed_before_it_is_too_old_and_not_sooner(
     upstream.plan("tools/call", saying("43"))
     upstream.pause.clear()
     run = asyncio.create_task(warm.warmer.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await upstream.sent("tools/call", 2)
     assert (await start({agent: upstream}).ask(person(), agent, "total sales")).age == HOUR - LASTING_SECONDS
     upstream.pause.set()
@@ -443,7 +443,7 @@ async def test_an_agent_that_begins_to_cool_down_during_a_run_is_asked_nothing_m
     await warm.agents[agent.name].discover(Tokens(), soon(), good_for=LASTING_SECONDS)
     upstream.pause.clear()
     run = asyncio.create_task(told(warm, caplog))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await upstream.sent("tools/call", 1)
     await serving.agents[agent.name]._notices.tell_cooldown(300)
     clock.advance(60)
@@ -564,7 +564,7 @@ async def test_of_two_warmers_at_once_one_works(
     upstream.pause.clear()
     with caplog.at_level(logging.INFO, "lib"):
         run = asyncio.create_task(first.warmer.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await upstream.sent("initialize", 1)
         await second.warmer.run()
         lines = [record.message for record in caplog.records]
