@@ -14,6 +14,7 @@ import pytest
 from azure.data.tables import TableServiceClient
 
 from lib.endpoints.operations import END
+from lib.telemetry.traces import read_traceparent
 from local.fabric import SALES_AGENT, Fabric, build, faults
 from local.people import ALICE, GATEWAY_OBJECT_ID, Person
 from local.serving import Server
@@ -482,8 +483,11 @@ def test_messages_hold_ids_and_nothing_else(alice: Script, stack: Stack) -> None
     texts = re.findall(rb"[A-Za-z0-9+/]+={1,2}", sent)
     assert b"".join(texts) == sent
     messages = [json.loads(base64.b64decode(text)) for text in texts]
-    assert all(set(message) == {"partition", "operation"} for message in messages)
-    assert all(re.fullmatch("[0-9a-f]{32}", value) for message in messages for value in message.values())
+    assert all(set(message) == {"partition", "operation", "traceparent"} for message in messages)
+    assert all(
+        re.fullmatch("[0-9a-f]{32}", message[name]) for message in messages for name in ("partition", "operation")
+    )
+    assert all(all(read_traceparent(message["traceparent"])) for message in messages)
     assert operation_id in {message["operation"] for message in messages}
 
 
