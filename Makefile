@@ -72,10 +72,10 @@ format: setup ## puts the code into its one form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-check: lint ## what CI runs: lint, then all tests with the coverage of lib
+check: lint ## what CI runs: lint, then all tests, and the coverage of lib
 	@rm -f .coverage .coverage.*
 	@logs=$$(mktemp -d) && trap 'rm -rf "$$logs"' EXIT; \
-	COVERAGE_FILE=.coverage.apart $(MEASURED) -m apart tests/integration >"$$logs/apart" 2>&1 & apart=$$!; \
+	$(BIN)/python -m pytest -m apart tests/integration >"$$logs/apart" 2>&1 & apart=$$!; \
 	COVERAGE_FILE=.coverage.together $(MEASURED) -m together tests/integration >"$$logs/together" 2>&1 & together=$$!; \
 	COVERAGE_FILE=.coverage.unit $(MEASURED) --ignore=tests/integration; failed=$$?; \
 	wait $$together || failed=1; cat "$$logs/together"; \

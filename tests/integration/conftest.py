@@ -23,8 +23,17 @@ SETTINGS = {
     "FAILURES_PER_MINUTE": "60000",
     "ANSWER_CACHE_SECONDS": "0",
 }
-APART = {"test_killed_hosts.py", "test_mix_ups.py", "test_storage_outage.py", "test_strangers.py"}
-"""Each has gateways of its own and waits for them most of the time: a second run takes these, beside the first."""
+APART = {
+    "test_killed_hosts.py",
+    "test_limits.py",
+    "test_mix_ups.py",
+    "test_parallel_users.py",
+    "test_storage_outage.py",
+}
+"""What is about many at once and about time, and takes long: a second run takes these, beside the first.
+
+They reach no line that others do not, so that run needs no measuring, under which a gateway is half as fast.
+"""
 LAST = "test_logs.py"
 
 
