@@ -12,16 +12,7 @@ OF_THE_HOST = {
     "AzureWebJobsStorage__accountName",
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__clientId",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
-}
-OF_TELEMETRY = {
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_SERVICE_NAME",
-    "OTEL_TRACES_SAMPLER_ARG",
-    "OTEL_METRIC_EXPORT_INTERVAL",
 }
 NEVER_SET = {
     "STATE_STORAGE": "a connection string, for Azurite",
@@ -39,6 +30,10 @@ MODULE: Any = body(parsed(MAIN)["modules"]["app"])["params"]
 OPTIONAL, FIXED = MODULE["settings"]["function"]["parameters"].values()
 
 GUID = "9d1f4a2c-1c56-4b7e-8a44-0d7b1f1c2e3a"
+INSIGHTS = (
+    f"InstrumentationKey={GUID};IngestionEndpoint=https://westeurope-5.in.applicationinsights.azure.com/;"
+    "LiveEndpoint=https://westeurope.livediagnostics.monitor.azure.com/"
+)
 SAMPLES = {
     "appName": "fabric-gateway-prod-abc123",
     "baseUrl": "https://fabric-gateway-prod-abc123.azurewebsites.net",
@@ -49,7 +44,7 @@ SAMPLES = {
     "frontDoorId": "",
     "hostStorage.outputs.name": "hostabc",
     "identity.outputs.clientId": GUID,
-    "monitoring.outputs.connectionString": "InstrumentationKey=x",
+    "monitoring.outputs.connectionString": INSIGHTS,
     "perInstanceConcurrency": "32",
     "stateStorage.outputs.queueUrl": "https://stateabc.queue.core.windows.net/",
     "stateStorage.outputs.tableUrl": "https://stateabc.table.core.windows.net/",
@@ -64,7 +59,8 @@ AGENT = (
 
 def read_by_the_app() -> set[str]:
     """As tests/test_docs.py finds them."""
-    source = "".join((ROOT / "lib" / module).read_text("utf-8") for module in ("settings.py", "agent_settings.py"))
+    modules = ("settings.py", "agent_settings.py", "telemetry_settings.py")
+    source = "".join((ROOT / "lib" / module).read_text("utf-8") for module in modules)
     return set(re.findall(r'"([A-Z][A-Z_]{4,}(?:__[a-zA-Z]+)?)"', source)) - {"INFO", "DEBUG", "WARNING", "ERROR"}
 
 
@@ -75,7 +71,7 @@ def test_every_setting_of_the_app_is_set_or_may_be_and_none_else() -> None:
     assert optional & set(FIXED) == set()
     named = optional | set(FIXED)
     assert read_by_the_app() - set(NEVER_SET) - named == set()
-    assert named - read_by_the_app() == (OF_THE_HOST | OF_TELEMETRY) - read_by_the_app()
+    assert named - read_by_the_app() == OF_THE_HOST
     assert named & (DEPRECATED | set(NEVER_SET)) == set()
 
 
