@@ -32,7 +32,7 @@ APART = {
 }
 """What is about many at once and about time, and takes long: a second run takes these, beside the first.
 
-They reach no line that others do not, so that run needs no measuring, under which a gateway is half as fast.
+That run is not measured, under which a gateway is half as fast: every line is to be reached by one of the others.
 """
 LAST = "test_logs.py"
 

@@ -224,8 +224,8 @@ def test_one_persons_flood_leaves_another_alone(start: Start, new_token: NewPers
             count += instance.ask(carol).status_code == 429
         return count
 
-    for _ in range(101):
-        instance.ask(carol)
+    while instance.ask(carol).status_code != 429:  # a slow machine gets more than the burst through
+        pass
     with ThreadPoolExecutor(2) as pool:
         floods = [pool.submit(flood) for _ in range(2)]
         crowded = median()
