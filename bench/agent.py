@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -102,26 +101,29 @@ async def _reply(send: Send, status: int, body: bytes) -> None:
 
 async def _serve(options: argparse.Namespace) -> None:
     """Over TLS for the gateway, which speaks nothing else, and in plain text for the others."""
-    agent, usual = CannedAgent(), {"http": "h11", "ws": "none", "lifespan": "off", "log_config": None}
-    configs = (
-        uvicorn.Config(agent, **usual, access_log=False, server_header=False),
-        uvicorn.Config(
-            agent,
-            **usual,
-            access_log=False,
-            server_header=False,
-            ssl_certfile=options.certificate,
-            ssl_keyfile=options.key,
-        ),
-    )
-    listeners = [listen(0), listen(0)]
+    agent, listeners = CannedAgent(), (listen(0), listen(0))
     print(*(listener.getsockname()[1] for listener in listeners), flush=True)
+    configs = (_config(agent), _config(agent, options.certificate, options.key))
     servers = (uvicorn.Server(config).serve([each]) for config, each in zip(configs, listeners, strict=True))
     await asyncio.gather(*servers)
 
 
+def _config(agent: CannedAgent, certificate: str | None = None, key: str | None = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        agent,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.agent")
-    parser.add_argument("--certificate", type=Path, required=True)
-    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--certificate", required=True)
+    parser.add_argument("--key", required=True)
     asyncio.run(_serve(parser.parse_args()))

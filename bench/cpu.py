@@ -1,10 +1,9 @@
 """CPU and time of one request, beside an empty function in the same process and the same rounds."""
 
-import asyncio
 import gc
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -71,7 +70,10 @@ async def _cases(gateway: Inside, tokens: list[str]) -> list[Case]:
         await gateway.expect(200, "query_ask", ask(bearer(token), QUESTION))
     known = [ask(bearer(token), QUESTION) for token in tokens]
     paged = [ask(page(await session_of(gateway, token)), QUESTION) for token in tokens]
-    forged = [ask(bearer(token[:-8] + token[-8:][::-1]) | {"client-ip": f"10.0.0.{n}"}, QUESTION) for n, token in enumerate(tokens)]
+    forged = [
+        ask(bearer(token[:-8] + token[-8:][::-1]) | {"client-ip": f"10.0.0.{n}"}, QUESTION)
+        for n, token in enumerate(tokens)
+    ]
     return [
         Case(EMPTY, "bench_empty", 200, lambda: known[next(turn) % len(known)]),
         Case("health", "health_alive", 200, lambda: get("/health", {})),

@@ -11,6 +11,7 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from local.wire import HostResponse, HttpRequest
 
 APP = Path(__file__).parent / "app"
 URL = "http://localhost/api"
-JSON = {"content-type": "application/json", "accept": "application/json", "host": "localhost", "user-agent": "bench"}
+JSON: Mapping[str, str] = {
+    "content-type": "application/json",
+    "accept": "application/json",
+    "host": "localhost",
+    "user-agent": "bench",
+}
 
 
 class Inside:
@@ -44,24 +50,24 @@ class Inside:
 
 def load() -> Inside:
     """The gateway's app with the empty function beside."""
-    logging.basicConfig(stream=Path(os.devnull).open("w"), level="INFO", format="%(message)s")
+    logging.basicConfig(filename=os.devnull, level="INFO", format="%(message)s")
     return Inside(runtime.load(APP))
 
 
 def get(path: str, headers: Mapping[str, str]) -> HttpRequest:
     """A request without a body."""
-    return HttpRequest("GET", URL + path, JSON | headers, {}, {}, b"")
+    return HttpRequest("GET", URL + path, {**JSON, **headers}, {}, {}, b"")
 
 
 def post(path: str, headers: Mapping[str, str], body: Any = None) -> HttpRequest:
     """A request with `body` as JSON."""
     content = json.dumps(body).encode() if body is not None else b""
-    return HttpRequest("POST", URL + path, JSON | headers, {}, {}, content)
+    return HttpRequest("POST", URL + path, {**JSON, **headers}, {}, {}, content)
 
 
-def ask(headers: Mapping[str, str], question: str) -> HttpRequest:
+def ask(headers: Mapping[str, str], question: str, **fields: str) -> HttpRequest:
     """A question."""
-    return post("/query", headers, {"question": question})
+    return post("/query", headers, {"question": question, **fields})
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -83,11 +89,9 @@ async def session_of(gateway: Inside, token: str) -> str:
 
 def main() -> int:
     """Measures what the argument names."""
-    from bench import cpu, memory  # noqa: PLC0415  # they stand on this module
-
-    measured = {"cpu": cpu.measure, "memory": memory.measure}[sys.argv[1]]
-    given = json.load(sys.stdin)
-    print(json.dumps(asyncio.run(measured(load(), given))))  # noqa: T201  # this is how it tells
+    given, gateway = json.load(sys.stdin), load()
+    measure = import_module(f"bench.{sys.argv[1]}").measure  # which stands on this module
+    print(json.dumps(asyncio.run(measure(gateway, given))))  # this is how it tells
     return 0
 
 

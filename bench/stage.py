@@ -101,19 +101,25 @@ class Stage:
 
     def inside(self, what: str, given: Any, settings: Mapping[str, str] | None = None) -> Any:
         """What `bench.inside` measures in a process with nothing but Microsoft's runtime and the app in it."""
-        environment = {**os.environ, **self.stack.environment, **ROOMY, **(settings or {})}
-        command = [sys.executable, "-m", "bench.inside", what]
-        done = subprocess.run(
+        return json.loads(self.run_inside(what, given, settings or {}).stdout.splitlines()[-1])
+
+    def run_inside(
+        self, what: str, given: Any, settings: Mapping[str, str], *options: str
+    ) -> subprocess.CompletedProcess[str]:
+        """That process, run with these options of Python's."""
+        environment = {**os.environ, **self.stack.environment, **ROOMY, **settings}
+        command = [sys.executable, *options, "-m", "bench.inside", what]
+        return subprocess.run(
             command,
             cwd=ROOT,
             env=environment,
             input=json.dumps(given),
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if options else None,
             text=True,
             check=True,
             timeout=60 * MINUTES,
         )
-        return json.loads(done.stdout.splitlines()[-1])
 
 
 def agents(agent: Agent, *milliseconds: int) -> str:

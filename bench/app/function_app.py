@@ -20,7 +20,7 @@ def _gateway_app() -> ModuleType:
     return module
 
 
-app = _gateway_app().app
+app: func.FunctionApp = _gateway_app().app
 
 
 @app.function_name(EMPTY)

@@ -1,0 +1,131 @@
+"""Rates and added latency over HTTP, beside what else could stand before the same agent; and what each asks of it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count, repeat
+from random import Random
+
+from bench.contenders import DELAYS, SHARED, Contender, Running, gateway, others
+from bench.load import Load, Target, drive
+from bench.row import Row
+from bench.stage import Agent, Stage
+
+CLIENTS = (1, 8, 32, 128)
+SECONDS = 1.5
+QUESTION = "What are the total sales by month?"
+MIX, KINDS, MIX_CLIENTS, MIX_DELAY, SEED = 1000, 100, 32, 50, 20261125
+_MIXED = (
+    f"{MIX:,} questions by {MIX_CLIENTS} clients, of {KINDS} kinds in the proportion 1/k (Zipf, seed {SEED}), "
+    f"to an agent that thinks {MIX_DELAY} ms; beside: the questions."
+)
+
+type Questions = Callable[[], Iterator[str]]
+type Loads = dict[int, list[Load]]
+
+
+def begin() -> list[Contender]:
+    """The contenders, whose environments are being installed while something else is measured."""
+    return others()
+
+
+def rows(stage: Stage, contenders: Iterable[Contender] | None = None) -> Iterator[Row]:
+    """Each contender's rates and latencies by the agent's time, then the mixes and what each takes of the machine."""
+    with stage.agent() as agent:
+        with gateway(stage, agent, max(CLIENTS)) as running:
+            ours, cost = _loads(running, DELAYS, _distinct)
+            kept, kept_cost = _loads(running, DELAYS[:1], partial(repeat, QUESTION))
+            mixed = {"gateway, answers of each person's own": _mix(agent, running.targets[MIX_DELAY])}
+            mixed["gateway, answers shared"] = _mix(agent, running.targets[SHARED])
+            taken = [("gateway", running.start_seconds, running.resident())]
+        yield from _rates("gateway, questions never asked before", ours, None, "On the local host, with Azurite beside")
+        yield from _rates("gateway, kept answers", kept, None, "Each client is another person")
+        yield Row("gateway, kept answers: CPU of its process", kept_cost, "ms a reply", _CPU, cost)
+        for contender in others() if contenders is None else contenders:
+            if problem := contender.installation.wait():
+                yield Row(f"{contender.name}: not run", 0, "", problem)
+                continue
+            with contender.run(agent) as running:
+                loads, theirs = _loads(running, DELAYS, _distinct)
+                mixed[contender.name] = _mix(agent, running.targets[MIX_DELAY])
+                taken.append((contender.name, running.start_seconds, running.resident()))
+            yield from _rates(contender.name, loads, ours, contender.how)
+            yield from _against(contender, kept[0], loads[0])
+            yield Row(
+                f"{contender.name}: CPU of its process", theirs, "ms a reply", f"{_CPU}; beside: the gateway's", cost
+            )
+    for name, calls in mixed.items():
+        yield Row(f"questions that reach the agent: {name}", calls, "of 1,000", _MIXED, MIX)
+    for name, seconds, memory in taken:
+        yield Row(f"{name}: start", seconds, "s", "Until its port answers; beside: the gateway.", taken[0][1])
+        yield Row(f"{name}: memory", memory, "MiB", "Resident after all of the above.", taken[0][2])
+
+
+_CPU = "Processor time of the process over the replies of agent 0 ms"
+_numbers = count()
+
+
+def _distinct() -> Iterator[str]:
+    return (f"{QUESTION} {number}" for number in _numbers)
+
+
+def _loads(running: Running, delays: Iterable[int], questions: Questions) -> tuple[Loads, float]:
+    """One load for each number of clients and time of the agent's; and ms of CPU for a reply of an agent at once."""
+    loads, spent = {}, 0.0
+    for delay in delays:
+        began, seconds = running.processor_seconds(), max(SECONDS, 1.5 * delay / 1000)
+        target = running.targets[delay]
+        loads[delay] = [asyncio.run(drive(target, questions(), clients, seconds)) for clients in CLIENTS]
+        if delay == 0:
+            spent = running.processor_seconds() - began
+    return loads, 1000 * spent / sum(load.replies for load in loads[0])
+
+
+def _rates(name: str, loads: Loads, beside: Loads | None, how: str) -> Iterator[Row]:
+    for delay, measured in loads.items():
+        failures = sum(load.failures for load in measured)
+        clients = f"{', '.join(map(str, CLIENTS[:-1]))} and {CLIENTS[-1]} clients, an agent that thinks {delay} ms"
+        method = f"{clients}. {how}." + (f" {failures} failures." if failures else "")
+        against = beside[delay] if beside else None
+        yield Row(
+            f"{name}: rate, agent {delay} ms",
+            _rate(measured),
+            "replies/s",
+            method + (" Beside: the gateway's, never asked before." if against else ""),
+            _rate(against) if against else None,
+        )
+        yield Row(
+            f"{name}: added latency, agent {delay} ms",
+            _added(measured, delay),
+            "ms",
+            "The same: the median less the agent's time.",
+            _added(against, delay) if against else None,
+        )
+
+
+def _against(contender: Contender, kept: list[Load], loads: list[Load]) -> Iterator[Row]:
+    yield Row(
+        f"gateway's kept answers against {contender.name}: rate, agent 0 ms",
+        _rate(kept),
+        "replies/s",
+        f"The rows above; beside: {contender.name}, which asks the agent each time.",
+        _rate(loads),
+        contender.target,
+    )
+
+
+def _rate(loads: list[Load]) -> tuple[float, ...]:
+    return tuple(load.rate for load in loads)
+
+
+def _added(loads: list[Load], delay: int) -> tuple[float, ...]:
+    return tuple(max(0.0, load.median * 1000 - delay) for load in loads)
+
+
+def _mix(agent: Agent, target: Target) -> float:
+    """How many questions reach the agent."""
+    weights = [1 / kind for kind in range(1, KINDS + 1)]
+    kinds = Random(SEED).choices(range(KINDS), weights, k=MIX)  # a mix, and no secret
+    before = agent.calls()
+    asyncio.run(drive(target, (f"{QUESTION} Kind {kind}" for kind in kinds), MIX_CLIENTS, 600))
+    return agent.calls() - before
