@@ -41,7 +41,7 @@ def rows(stage: Stage) -> Iterator[Row]:
         found = stage.inside("memory", tokens, settings)
     half = found["samples"][len(found["samples"]) // 2 :]
     slope, error = regression([float(EVERY * number) for number in range(len(half))], half)
-    yield Row("resident memory after the first 1,000 requests", found["samples"][1] / 2**20, "MiB", _MIX)
+    yield Row("resident memory after the first 1,000 requests", found["samples"][1000 // EVERY] / 2**20, "MiB", _MIX)
     yield Row("resident memory at the end", half[-1] / 2**20, "MiB", "The same process.", half[0] / 2**20)
     yield Row(
         "growth in the second half",
