@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from operator import sub
 
 import httpx
@@ -64,8 +64,9 @@ def rows(stage: Stage) -> Iterator[Row]:
         yield Row(f"{name}: calls", calls.numbers, unit, _METHODS[name], target=_TARGETS.get(name, ""))
 
 
+@cache
 def counts(stage: Stage) -> dict[str, Calls]:
-    """The calls that each kind of request costs."""
+    """The calls that each kind of request costs; counted once."""
     with stage.storage_front() as (front, storage), stage.people(5) as people:
         earliest, *tokens = (stage.token(person) for person in people)
         for token in (earliest, ""):  # the first process makes the tables, the second is counted

@@ -5,30 +5,21 @@ They are in front of it as their manuals have it, with nothing in between that t
 Entra, no exchange of tokens, no shared limits.
 """
 
-import asyncio
 import json
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 
 import httpx
 
 from bench.agent import TOOL, path
 from bench.environments import Environment, Installation
-from bench.load import Target, drive, request
-from bench.stage import Agent, Stage, started
+from bench.load import Target, request
+from bench.running import DELAYS, Running, program
+from bench.stage import Agent
 from local.stack import free_port
 
-DELAYS = (0, 50, 2000)
-"""Milliseconds that the agent may think."""
-SHARED, SHARED_DELAY = -1, 50
-"""Stands for an agent whose answers are everybody's, and how long that one thinks."""
 KEY = "sk-bench"
-START_SECONDS = 60
 MCP = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 _PROXY = """
@@ -40,27 +31,6 @@ create_proxy(sys.argv[1]).run(transport="http", host="127.0.0.1", port=int(sys.a
 _OLDER = Environment("older", ("fastapi==0.165.0", "slowapi==0.1.10", "uvicorn==0.54.0", "httpx==0.28.1"))
 _FASTMCP = Environment("fastmcp", ("fastmcp==4.2.3",))
 _LITELLM = Environment("litellm", ("litellm[proxy]==1.106.12",))
-
-
-@dataclass(frozen=True)
-class Running:
-    """One that runs: where its questions go, by how long the agent thinks over them, and what it takes."""
-
-    targets: Mapping[int, Target]
-    process_ids: Sequence[int]
-    start_seconds: float
-
-    def processor_seconds(self) -> float:
-        """What that process has taken of the processor; 0 where the system does not tell."""
-        told = Path(f"/proc/{self.process_ids[0]}/stat")
-        ticks = told.read_text().rpartition(")")[2].split()[11:13] if told.is_file() else []
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-    def resident(self) -> float:
-        """MiB of memory in use, of the process that answers one delay's questions; 0 where the system tells none."""
-        told = Path(f"/proc/{self.process_ids[0]}/status")
-        lines = told.read_text().splitlines() if told.is_file() else []
-        return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 @dataclass(frozen=True)
@@ -96,38 +66,10 @@ def others() -> list[Contender]:
 
 
 @contextmanager
-def gateway(stage: Stage, agent: Agent, clients: int) -> Iterator[Running]:
-    """The gateway on the local host, warm; each client is another person."""
-    described: dict[str, dict[str, object]] = {
-        f"after-{delay}": {"url": agent.secure + path(delay)} for delay in DELAYS
-    }
-    described["shared"] = {"url": agent.secure + path(SHARED_DELAY), "identity": "app", "shared": True}
-    settings = {"DATA_AGENTS": json.dumps(described), "APP_CALLS_PER_MINUTE": "6000"}
-    with stage.people(clients) as people:
-        tokens = [stage.token(person) for person in people]
-        began = time.monotonic()
-        with stage.host(settings) as host:
-            seconds = time.monotonic() - began
-            headers = [{"content-type": "application/json", "authorization": f"Bearer {token}"} for token in tokens]
-            port = int(host.url.rpartition(":")[2])
-
-            def target(name: str) -> Target:
-                return Target(
-                    port,
-                    lambda who, question: request("/api/query", headers[who], {"question": question, "agent": name}),
-                )
-
-            targets = {delay: target(f"after-{delay}") for delay in DELAYS} | {SHARED: target("shared")}
-            for each in targets.values():
-                asyncio.run(drive(each, repeat("Is anybody there?", clients), clients, 0))
-            yield Running(targets, [host.process.pid], seconds)
-
-
-@contextmanager
 def _older(agent: Agent) -> Iterator[Running]:
     port, where = free_port(), agent.plain + path(0).replace(f"{0:012}", "{:012}")
     command = [_OLDER.program("python"), "bench/older.py", where, str(port)]
-    with _program(command, port) as (process_id, seconds):
+    with program(command, port) as (process_id, seconds):
         http = httpx.post(f"http://127.0.0.1:{port}/login", trust_env=False)
         headers = {"content-type": "application/json", "cookie": f"session_id={http.cookies['session_id']}"}
 
@@ -145,7 +87,7 @@ def _fastmcp(agent: Agent) -> Iterator[Running]:
         for delay in DELAYS:
             port = free_port()
             command = [_FASTMCP.program("python"), "-c", _PROXY, agent.plain + path(delay), str(port)]
-            process_id, seconds = running.enter_context(_program(command, port))
+            process_id, seconds = running.enter_context(program(command, port))
             processes.append(process_id)
             longest = max(longest, seconds)
             targets[delay] = Target(port, lambda _, question: request("/mcp", MCP, _call(TOOL, question)))
@@ -160,7 +102,7 @@ def _litellm(agent: Agent) -> Iterator[Running]:
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     command = [_LITELLM.program("litellm"), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
     alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"}
-    with _program([*command, "--telemetry", "False"], port, **alone) as (process_id, seconds):
+    with program([*command, "--telemetry", "False"], port, **alone) as (process_id, seconds):
 
         def target(delay: int) -> Target:
             headers = MCP | {"x-litellm-api-key": f"Bearer {KEY}", "x-mcp-servers": f"after_{delay}"}
@@ -172,26 +114,3 @@ def _litellm(agent: Agent) -> Iterator[Running]:
 def _call(tool: str, question: str) -> dict[str, object]:
     arguments = {"name": tool, "arguments": {"userQuestion": question}}
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments}
-
-
-@contextmanager
-def _program(command: list[str], port: int, **environment: str) -> Iterator[tuple[int, float]]:
-    """A server that listens on that port: its process, and how long it took."""
-    began = time.monotonic()
-    with (
-        Path(os.devnull).open("wb") as nowhere,
-        started(command, env={**os.environ, **environment}, stdout=nowhere, stderr=nowhere) as process,
-    ):
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > began + START_SECONDS:
-                raise RuntimeError(f"{command[0]} does not answer on its port")
-            time.sleep(0.05)
-        yield process.pid, time.monotonic() - began
-
-
-def _answers(port: int) -> bool:
-    try:
-        httpx.get(f"http://127.0.0.1:{port}/", timeout=2, trust_env=False)
-    except httpx.TransportError:
-        return False
-    return True

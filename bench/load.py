@@ -6,6 +6,7 @@ the machine that they share with what they measure.
 
 import asyncio
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from typing import Any
 type Make = Callable[[int, str], bytes]
 """The request of a client (by its number) with a question."""
 
+LONGEST_WAIT = 8
+"""Seconds for what is under way when the time is over: whoever has no reply by then has none."""
 _REFUSED = (b'"isError":true', b'"error":')
 
 
@@ -62,8 +65,10 @@ async def drive(target: Target, questions: Iterator[str], clients: int, seconds:
         finally:
             await connection.close()
 
-    await asyncio.gather(*map(client, range(clients)))
-    return Load(len(took), len(took) / (time.perf_counter() - began), statistics.median(took), failures)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds + LONGEST_WAIT):
+            await asyncio.gather(*map(client, range(clients)))
+    return Load(len(took), len(took) / (time.perf_counter() - began), statistics.median(took or [math.nan]), failures)
 
 
 class _Connection:

@@ -6,18 +6,19 @@ from functools import partial
 from itertools import count, repeat
 from random import Random
 
-from bench.contenders import DELAYS, SHARED, Contender, Running, gateway, others
+from bench.contenders import Contender, others
 from bench.load import Load, Target, drive
 from bench.row import Row
+from bench.running import DELAYS, SHARED, Running, gateway, nothing
 from bench.stage import Agent, Stage
 
 CLIENTS = (1, 8, 32, 128)
 SECONDS = 1.5
 QUESTION = "What are the total sales by month?"
-MIX, KINDS, MIX_CLIENTS, MIX_DELAY, SEED = 1000, 100, 32, 50, 20261125
+MIX, SHORT_MIX, KINDS, MIX_CLIENTS, MIX_DELAY, SEED = 1000, 200, 100, 32, 50, 20261125
 _MIXED = (
     f"{MIX:,} questions by {MIX_CLIENTS} clients, of {KINDS} kinds in the proportion 1/k (Zipf, seed {SEED}), "
-    f"to an agent that thinks {MIX_DELAY} ms; beside: the questions."
+    f"to an agent that thinks {MIX_DELAY} ms; of those that keep nothing the first {SHORT_MIX} of them."
 )
 
 type Questions = Callable[[], Iterator[str]]
@@ -31,15 +32,21 @@ def begin() -> list[Contender]:
 
 def rows(stage: Stage, contenders: Iterable[Contender] | None = None) -> Iterator[Row]:
     """Each contender's rates and latencies by the agent's time, then the mixes and what each takes of the machine."""
+    with nothing() as running:
+        ceiling, _ = _loads(running, DELAYS[:1], _distinct)
+    yield from _rates("empty function", ceiling, None, "On the local host: nothing on it can be faster")
     with stage.agent() as agent:
         with gateway(stage, agent, max(CLIENTS)) as running:
             ours, cost = _loads(running, DELAYS, _distinct)
+            asyncio.run(drive(running.targets[0], repeat(QUESTION, max(CLIENTS)), max(CLIENTS), 0))
             kept, kept_cost = _loads(running, DELAYS[:1], partial(repeat, QUESTION))
             mixed = {"gateway, answers of each person's own": _mix(agent, running.targets[MIX_DELAY])}
             mixed["gateway, answers shared"] = _mix(agent, running.targets[SHARED])
             taken = [("gateway", running.start_seconds, running.resident())]
         yield from _rates("gateway, questions never asked before", ours, None, "On the local host, with Azurite beside")
-        yield from _rates("gateway, kept answers", kept, None, "Each client is another person")
+        yield from _rates(
+            "gateway, kept answers", kept, ceiling, "Each client is another person; beside: the empty function"
+        )
         yield Row("gateway, kept answers: CPU of its process", kept_cost, "ms a reply", _CPU, cost)
         for contender in others() if contenders is None else contenders:
             if problem := contender.installation.wait():
@@ -47,9 +54,11 @@ def rows(stage: Stage, contenders: Iterable[Contender] | None = None) -> Iterato
                 continue
             with contender.run(agent) as running:
                 loads, theirs = _loads(running, DELAYS, _distinct)
-                mixed[contender.name] = _mix(agent, running.targets[MIX_DELAY])
+                mixed[contender.name] = _mix(agent, running.targets[MIX_DELAY], SHORT_MIX)
                 taken.append((contender.name, running.start_seconds, running.resident()))
-            yield from _rates(contender.name, loads, ours, contender.how)
+            yield from _rates(
+                contender.name, loads, ours, f"{contender.how}; beside: the gateway's, never asked before"
+            )
             yield from _against(contender, kept[0], loads[0])
             yield Row(
                 f"{contender.name}: CPU of its process", theirs, "ms a reply", f"{_CPU}; beside: the gateway's", cost
@@ -91,7 +100,7 @@ def _rates(name: str, loads: Loads, beside: Loads | None, how: str) -> Iterator[
             f"{name}: rate, agent {delay} ms",
             _rate(measured),
             "replies/s",
-            method + (" Beside: the gateway's, never asked before." if against else ""),
+            method,
             _rate(against) if against else None,
         )
         yield Row(
@@ -122,10 +131,10 @@ def _added(loads: list[Load], delay: int) -> tuple[float, ...]:
     return tuple(max(0.0, load.median * 1000 - delay) for load in loads)
 
 
-def _mix(agent: Agent, target: Target) -> float:
-    """How many questions reach the agent."""
+def _mix(agent: Agent, target: Target, size: int = MIX) -> float:
+    """How many questions reach the agent, of a thousand."""
     weights = [1 / kind for kind in range(1, KINDS + 1)]
-    kinds = Random(SEED).choices(range(KINDS), weights, k=MIX)  # a mix, and no secret
+    kinds = Random(SEED).choices(range(KINDS), weights, k=size)  # a mix, and no secret
     before = agent.calls()
     asyncio.run(drive(target, (f"{QUESTION} Kind {kind}" for kind in kinds), MIX_CLIENTS, 600))
-    return agent.calls() - before
+    return (agent.calls() - before) * 1000 / size

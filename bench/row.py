@@ -30,7 +30,7 @@ class Row:
 
 def told(measured: Measured | None) -> str:
     """The number, or the numbers, in three digits; nothing where there is none."""
-    if measured is None:
+    if measured is None or measured != measured:  # noqa: PLR0124  # what is divided by nothing is not a number
         return ""
     if isinstance(measured, tuple):
         return " / ".join(told(each) for each in measured)
