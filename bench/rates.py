@@ -9,7 +9,7 @@ from random import Random
 from bench.contenders import Contender, others
 from bench.load import Load, Target, drive
 from bench.row import Row
-from bench.running import DELAYS, SHARED, Running, gateway, nothing
+from bench.running import DELAYS, SHARED, NotRun, Running, gateway, nothing
 from bench.stage import Agent, Stage
 
 CLIENTS = (1, 8, 32, 128)
@@ -20,6 +20,16 @@ _MIXED = (
     f"{MIX:,} questions by {MIX_CLIENTS} clients, of {KINDS} kinds in the proportion 1/k (Zipf, seed {SEED}), "
     f"to an agent that thinks {MIX_DELAY} ms; of those that keep nothing the first {SHORT_MIX} of them."
 )
+
+_CPU = "Processor time of the process over the replies of agent 0 ms"
+
+
+class _Taken:
+    """What one takes of the machine: seconds to start, MiB of memory, ms of CPU for a reply."""
+
+    def __init__(self, running: Running, cost: float) -> None:
+        self.start, self.memory, self.cost = running.start_seconds, running.resident(), cost
+
 
 type Questions = Callable[[], Iterator[str]]
 type Loads = dict[int, list[Load]]
@@ -42,35 +52,47 @@ def rows(stage: Stage, contenders: Iterable[Contender] | None = None) -> Iterato
             kept, kept_cost = _loads(running, DELAYS[:1], partial(repeat, QUESTION))
             mixed = {"gateway, answers of each person's own": _mix(agent, running.targets[MIX_DELAY])}
             mixed["gateway, answers shared"] = _mix(agent, running.targets[SHARED])
-            taken = [("gateway", running.start_seconds, running.resident())]
+            taken = {"gateway, questions never asked before": _Taken(running, cost)}
         yield from _rates("gateway, questions never asked before", ours, None, "On the local host, with Azurite beside")
         yield from _rates(
             "gateway, kept answers", kept, ceiling, "Each client is another person; beside: the empty function"
         )
-        yield Row("gateway, kept answers: CPU of its process", kept_cost, "ms a reply", _CPU, cost)
+        yield Row(
+            "gateway, kept answers: CPU of its process",
+            kept_cost,
+            "ms a reply",
+            f"{_CPU}; beside: questions never asked before.",
+            cost,
+        )
         for contender in others() if contenders is None else contenders:
-            if problem := contender.installation.wait():
-                yield Row(f"{contender.name}: not run", 0, "", problem)
+            try:
+                measured = _measured(contender, agent)
+            except NotRun as reason:
+                yield Row(f"{contender.name}: not run", 0, "", str(reason))
                 continue
-            with contender.run(agent) as running:
-                loads, theirs = _loads(running, DELAYS, _distinct)
-                mixed[contender.name] = _mix(agent, running.targets[MIX_DELAY], SHORT_MIX)
-                taken.append((contender.name, running.start_seconds, running.resident()))
+            mixed[contender.name], loads, taken[contender.name] = measured
             yield from _rates(
                 contender.name, loads, ours, f"{contender.how}; beside: the gateway's, never asked before"
             )
-            yield from _against(contender, kept[0], loads[0])
-            yield Row(
-                f"{contender.name}: CPU of its process", theirs, "ms a reply", f"{_CPU}; beside: the gateway's", cost
-            )
+            yield _against(contender, kept[0], loads[0])
     for name, calls in mixed.items():
         yield Row(f"questions that reach the agent: {name}", calls, "of 1,000", _MIXED, MIX)
-    for name, seconds, memory in taken:
-        yield Row(f"{name}: start", seconds, "s", "Until its port answers; beside: the gateway.", taken[0][1])
-        yield Row(f"{name}: memory", memory, "MiB", "Resident after all of the above.", taken[0][2])
+    first = next(iter(taken.values()))
+    for name, each in taken.items():
+        yield Row(f"{name}: CPU of its process", each.cost, "ms a reply", f"{_CPU}; beside: the gateway's.", first.cost)
+        yield Row(f"{name}: start", each.start, "s", "Until its port answers; beside: the gateway's.", first.start)
+        yield Row(f"{name}: memory", each.memory, "MiB", "Resident after all of the above; likewise.", first.memory)
 
 
-_CPU = "Processor time of the process over the replies of agent 0 ms"
+def _measured(contender: Contender, agent: Agent) -> "tuple[float, Loads, _Taken]":
+    """How many of a thousand questions it asks the agent, its loads, and what it takes. Raises `NotRun`."""
+    if problem := contender.installation.wait():
+        raise NotRun(problem)
+    with contender.run(agent) as running:
+        loads, cost = _loads(running, DELAYS, _distinct)
+        return _mix(agent, running.targets[MIX_DELAY], SHORT_MIX), loads, _Taken(running, cost)
+
+
 _numbers = count()
 
 
@@ -112,8 +134,8 @@ def _rates(name: str, loads: Loads, beside: Loads | None, how: str) -> Iterator[
         )
 
 
-def _against(contender: Contender, kept: list[Load], loads: list[Load]) -> Iterator[Row]:
-    yield Row(
+def _against(contender: Contender, kept: list[Load], loads: list[Load]) -> Row:
+    return Row(
         f"gateway's kept answers against {contender.name}: rate, agent 0 ms",
         _rate(kept),
         "replies/s",

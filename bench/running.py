@@ -26,6 +26,10 @@ EMPTY = Path(__file__).parent / "empty"
 START_SECONDS = 60
 
 
+class NotRun(Exception):
+    """What was to be measured cannot be run here; the text says why."""
+
+
 @dataclass(frozen=True)
 class Running:
     """One that runs: where its questions go, by how long the agent thinks over them, and what it takes."""
@@ -95,7 +99,7 @@ def program(command: list[str], port: int, **environment: str) -> Iterator[tuple
     ):
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > began + START_SECONDS:
-                raise RuntimeError(f"{command[0]} does not answer on its port")
+                raise NotRun(f"{Path(command[0]).name} does not answer on its port")
             time.sleep(0.05)
         yield process.pid, time.monotonic() - began
 
