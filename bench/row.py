@@ -1,5 +1,6 @@
 """One line of the table: what was measured, what stands beside it in the same run, and how it was done."""
 
+import math
 from dataclasses import dataclass
 
 type Measured = float | tuple[float, ...]
@@ -29,15 +30,17 @@ class Row:
 
 
 def told(measured: Measured | None) -> str:
-    """The number, or the numbers, in three digits; nothing where there is none."""
-    if measured is None or measured != measured:  # noqa: PLR0124  # what is divided by nothing is not a number
+    """The number, or the numbers, in three digits; a dash for what is not one, nothing where there is none."""
+    if measured is None:
         return ""
     if isinstance(measured, tuple):
         return " / ".join(told(each) for each in measured)
+    if math.isnan(measured):
+        return "–"
     if measured == int(measured):
         return f"{int(measured):,}"
     return f"{measured:,.0f}" if abs(measured) >= 100 else f"{measured:.3g}"  # noqa: PLR2004  # three digits
 
 
 def _divided(value: float, beside: float) -> float:
-    return value / beside if beside else float("nan")
+    return value / beside if beside else math.nan

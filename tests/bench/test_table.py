@@ -12,7 +12,7 @@ def test_a_ratio_is_each_value_by_the_one_beside_it() -> None:
     assert Row("a", 6, "ms", "", beside=2).ratio == 3
     assert Row("a", (6, 9), "ms", "", beside=(2, 3)).ratio == (3, 3)
     assert Row("a", 6, "ms", "").ratio is None
-    assert told(Row("a", 6, "ms", "", beside=0).ratio) == ""
+    assert told(Row("a", 6, "ms", "", beside=0).ratio) == "–"
 
 
 def test_one_value_cannot_stand_beside_many() -> None:
