@@ -13,7 +13,7 @@ PERSON := $(if $(filter command line,$(origin USER)),$(USER),alice)
 MEASURED := $(BIN)/python -m pytest --cov --cov-report=
 STARTED := { test -x $(BIN)/python || { echo "Nothing runs here yet: start the stack with make run." >&2; exit 1; }; }
 
-.PHONY: help setup run ask token doctor smoke test check lint lint-code lint-infra lint-delivery package lock format clean
+.PHONY: help setup run ask token doctor smoke test check bench lint lint-code lint-infra lint-delivery package lock format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,8 +83,11 @@ check: lint ## what CI runs: lint, then all tests, and the coverage of lib
 	exit $$failed
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=99.9
 
+bench: setup ## what it takes and how fast it is, beside others, into docs/performance.md: some minutes
+	@$(BIN)/python -m bench
+
 clean: ## forgets the local stack's state and everything that was installed
-	rm -rf .local dist $(VENV) $(TOOLS) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .local .bench dist $(VENV) $(TOOLS) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || \

@@ -27,7 +27,7 @@ def simulate(scenario: Scenario, seed: int) -> Outcome:
     """Runs the scenario."""
 
     async def main() -> Outcome:
-        return await _Simulation(scenario, Random(seed)).run()  # noqa: S311  # seeded chance is what is wanted
+        return await _Simulation(scenario, Random(seed)).run()  # seeded chance is what is wanted
 
     return run(main())
 
