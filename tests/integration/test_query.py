@@ -97,10 +97,10 @@ def test_an_unknown_agent_is_a_problem_that_names_the_known_ones(browser: Browse
 def test_the_agent_is_discovered_once_and_asked_each_time(browser: Browser, stack: Stack) -> None:
     """Initialize and tools/list are not repeated for every question; each question is one call."""
     ask(browser, "alice")
-    before = dict(stack.fabric.calls)
+    before = stack.fabric.calls.copy()
     ask(browser, "alice")
     ask(browser, "bob")
-    after = dict(stack.fabric.calls)
+    after = stack.fabric.calls.copy()
     assert after["tools/call"] - before["tools/call"] == 2
     assert after["initialize"] == before["initialize"]
     assert after["tools/list"] == before["tools/list"]

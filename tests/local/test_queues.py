@@ -44,7 +44,8 @@ class Watched(Front):
         self.lost: list[str] = []
         self._news = threading.Condition()
 
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+    async def respond(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answers one request, and keeps what it was."""
         is_watched, method = f"/{self.queue}" in scope["path"], scope["method"]
         is_lost = is_watched and method in self.lost
         if is_lost:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lib.agents import mcp
 from lib.agents.answer import MAX_BLOCKS_LENGTH, Answer, parse_result
+from lib.agents.failures import CapacityPaused
 from lib.agents.markdown import MAX_LENGTH, Query, Table
 from lib.agents.mcp import Block, ToolResult
 from lib.errors import AgentFailed, AgentNotPublished, CapacityExceeded, UpstreamError
@@ -65,7 +66,7 @@ def test_a_recorded_question_back() -> None:
         (said('{"error": "No. RAID: 7e1b3c5d"}'), AgentFailed),
         (said('```json\n{"error": "No."}\n```'), AgentFailed),
         (said('```\n{"error": {"code": 1}, "more": 2}\n```'), AgentFailed),
-        (said('{"error": "CapacityNotActive: Capacity 7d1e is not active"}'), CapacityExceeded),
+        (said('{"error": "CapacityNotActive: Capacity 7d1e is not active"}'), CapacityPaused),
         (said("", '{"error": "x"}', " "), AgentFailed),
         (said("Something broke", is_error=True), AgentFailed),
         (said(is_error=True), AgentFailed),

@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.agents import mcp, tasks
-from lib.agents.failures import AddressUnknown, FabricTokenRejected, ServerFault, TaskUnknown, ToolUnknown
+from lib.agents.failures import (
+    AddressUnknown,
+    CapacityPaused,
+    FabricTokenRejected,
+    ServerFault,
+    TaskUnknown,
+    ToolUnknown,
+)
 from lib.agents.mcp import Block, Reply, Session, Tool, ToolResult
 from lib.agents.tasks import Task
-from lib.errors import AgentAccessDenied, AgentFailed, CapacityExceeded, GatewayError
+from lib.errors import AgentAccessDenied, AgentFailed, GatewayError
 from tests.lib.agents.recorded import Wire, answer, in_events, in_json, read, refusal, sample
 from tests.lib.agents.test_mcp import BODIES as OTHER_BODIES
 from tests.lib.agents.test_mcp import JSON
@@ -294,7 +301,7 @@ def test_a_task_that_is_not_there_is_an_error_of_its_own(method: str, wire: Wire
         (in_json(answer("u3", [])), AgentFailed),
         (in_json(answer("u4", {})), AgentFailed),
         (in_json(refusal("u3", -32603, "The run died")), AgentFailed),
-        (in_json(refusal("u3", -32603, "CapacityNotActive")), CapacityExceeded),
+        (in_json(refusal("u3", -32603, "CapacityNotActive")), CapacityPaused),
     ],
 )
 def test_other_failures_are_what_they_are_everywhere(method: str, wire: Wire, expected: type[GatewayError]) -> None:

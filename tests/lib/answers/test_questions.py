@@ -697,6 +697,20 @@ async def test_a_refusal_tells_how_much_is_left_and_asks_nobody(here: Instance, 
     assert front.methods == []
 
 
+async def test_who_has_as_many_under_way_as_is_allowed_is_refused_by_the_row(here: Instance, peer: Peer) -> None:
+    """Of three different questions at once the third; no rate has refused it before."""
+    who = person()
+    peer.go_on.clear()
+    asking = [asyncio.create_task(here.ask(who, peer, f"{number}?")) for number in range(2)]
+    await until(lambda: peer.asked == 2)
+    with pytest.raises(TooManyInFlight) as refusal:
+        await here.ask(who, peer, "One more?")
+    assert refusal.value.members == {"violated-policies": ["in-flight"]}
+    peer.go_on.set()
+    await asyncio.gather(*asking)
+    assert peer.asked == 2
+
+
 async def test_whoever_waits_gets_the_answer_though_the_one_who_asked_first_has_left(
     here: Instance, peer: Peer, tables: Tables, keys: RowKeys
 ) -> None:

@@ -30,10 +30,14 @@ class Front:
         self.methods: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, counted by its method; connections to the target last as long as the server."""
+        """One request; connections to the target last as long as the server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-            return
+        else:
+            await self.respond(scope, receive, send)
+
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, counted by its method."""
         self.methods.append(scope["method"])
         app = self.planned.popleft() if self.planned else self.pass_on
         await app(scope, receive, send)
