@@ -333,7 +333,7 @@ CASES = {
     "token for another application": Case(
         "person's token",
         "for another application than CLIENT_ID",
-        "--scope api://8a2f61d4",
+        "--scope 8a2f61d4",
         token=claiming(aud=OTHER_ID),
     ),
     "token of another tenant": Case(

@@ -15,7 +15,7 @@ AGENTS_PERMISSION = "DataAgent.Execute.All"
 
 def how_to_get_one(patient: Patient) -> str:
     """The command that gets a token; the Azure CLI has to be among the clients for it."""
-    scope = f"api://{patient.settings.client_id}/{patient.settings.required_scope}"
+    scope = f"{patient.settings.client_id}/{patient.settings.required_scope}"  # whatever identifier URI it has
     token = f"az account get-access-token --tenant {patient.settings.tenant_id} --scope {scope} --query accessToken"
     return f'export DOCTOR_TOKEN="$({token} --output tsv)"'
 
