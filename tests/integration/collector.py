@@ -54,16 +54,17 @@ class Collector:
                 message.ParseFromString(body)
                 yield message
 
+    def each(self, signal: str, of_resources: str, of_scopes: str, things: str) -> Iterator[Any]:
+        """Every single thing of a signal, whatever it came in."""
+        for message in self.messages(f"/v1/{signal}"):
+            for resource in getattr(message, of_resources):
+                for scope in getattr(resource, of_scopes):
+                    yield from getattr(scope, things)
+
     def spans(self, trace_id: str) -> list[Span]:
         """All spans of a trace."""
-        return [
-            span
-            for message in self.messages("/v1/traces")
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-            if span.trace_id.hex() == trace_id
-        ]
+        told = self.each("traces", "resource_spans", "scope_spans", "spans")
+        return [span for span in told if span.trace_id.hex() == trace_id]
 
     def tree(self, trace_id: str, parent_id: str) -> list[Tree]:
         """The spans below `parent_id`."""
@@ -75,27 +76,18 @@ class Collector:
 
     def lines(self, trace_id: str) -> list[Any]:
         """The log lines of a trace."""
-        return [
-            line
-            for message in self.messages("/v1/logs")
-            for resource in message.resource_logs
-            for scope in resource.scope_logs
-            for line in scope.log_records
-            if line.trace_id.hex() == trace_id
-        ]
+        told = self.each("logs", "resource_logs", "scope_logs", "log_records")
+        return [line for line in told if line.trace_id.hex() == trace_id]
 
     def points(self) -> dict[str, list[tuple[dict[str, Any], float]]]:
         """Of each metric its points, as they came last: attributes, and how many or what."""
         found: dict[str, dict[Any, tuple[dict[str, Any], float]]] = {}
-        for message in self.messages("/v1/metrics"):
-            for resource in message.resource_metrics:
-                for scope in resource.scope_metrics:
-                    for metric in scope.metrics:
-                        kind = metric.WhichOneof("data")
-                        for point in getattr(metric, kind).data_points:
-                            names = attributes(point.attributes)
-                            value = point.count if kind == "histogram" else point.as_double or float(point.as_int)
-                            found.setdefault(metric.name, {})[frozenset(names.items())] = (names, value)
+        for metric in self.each("metrics", "resource_metrics", "scope_metrics", "metrics"):
+            kind = metric.WhichOneof("data")
+            for point in getattr(metric, kind).data_points:
+                names = attributes(point.attributes)
+                value = point.count if kind == "histogram" else point.as_double or float(point.as_int)
+                found.setdefault(metric.name, {})[frozenset(names.items())] = (names, value)
         return {name: list(points.values()) for name, points in found.items()}
 
     def until(self, is_so: Callable[[], bool], seconds: float = 30) -> None:
