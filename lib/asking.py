@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 CANCEL_ATTEMPTS = 3
+NEW_CONVERSATION = "new"
+"""In the place of an id: a conversation that begins with the question."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 

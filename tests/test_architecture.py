@@ -22,7 +22,7 @@ OWNERS = {
     "jwt": {"lib/identity/tokens.py"},
     "tenacity": {"lib/traffic/retries.py"},
     "markdown_it": {"lib/agents/markdown.py"},
-    "pydantic": {"lib/endpoints/query.py"},
+    "pydantic": {"lib/question_body.py"},
 }
 """Which modules alone may import a library."""
 
@@ -48,12 +48,14 @@ BELOW: dict[str, set[str]] = {
     "asking": {"question_parts", "agent_settings", "errors", "agents", "answers", "identity", "storage", "traffic"},
     "gateway": {"asking", "errors", "web", "answers", "identity", "telemetry", "traffic"},
     "replies": {"errors", "agents", "answers", "web"},
+    "question_body": {"agents", "asking", "errors", "web"},
     "triggers": {"telemetry"},
     "endpoints": {
         "errors",
         "environ",
         "gateway",
         "asking",
+        "question_body",
         "replies",
         "telemetry",
         "web",

@@ -5,59 +5,25 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from lib.agents.failures import NOT_PROCESSED
-from lib.agents.question import MAX_TURN_CHARACTERS, MAX_TURNS, Question, Turn, accepted_text, refused
+from lib.agents.question import refused
 from lib.answers.cache import Kept
 from lib.answers.given import Given
 from lib.answers.idempotency import read_key
 from lib.answers.operation import Operation
-from lib.asking import Inquiry
-from lib.errors import GatewayError, InvalidRequest, StateUnavailable
+from lib.asking import NEW_CONVERSATION, Inquiry
+from lib.errors import GatewayError, StateUnavailable
 from lib.gateway import Gateway
 from lib.replies import CSV, answer_reply, operation_reply
 from lib.telemetry.signals import span
 from lib.traffic.deadline import Deadline
 from lib.web.accept import acceptable
-from lib.web.bodies import JSON, json_object
+from lib.web.bodies import JSON
 from lib.web.prefer import Preference, preference
 from lib.web.request import Request
 from lib.web.response import Response
-
-MAX_ERRORS = 20
-NEW_CONVERSATION = "new"
-_REASONS = {
-    "missing": "is required",
-    "extra_forbidden": "is not a field of this request",
-    "string_type": "must be a text",
-    "list_type": "must be a list",
-    "model_type": "must be an object",
-    "literal_error": "must be user or assistant",
-    "too_long": f"must not have more than {MAX_TURNS} turns",
-}
-
-
-class TurnBody(BaseModel):
-    """One turn of `history` on the wire."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Literal["user", "assistant"]
-    content: str
-
-
-class QuestionBody(BaseModel):
-    """The body of `POST /query`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    question: str
-    agent: str | None = None
-    conversation_id: str | None = None
-    history: list[TurnBody] = Field(default=[], max_length=MAX_TURNS)
 
 
 @dataclass(frozen=True)
@@ -78,6 +44,8 @@ async def ask(gateway: Gateway, request: Request) -> Response:
     principal = await gateway.authenticate(request)
     async with gateway.audited(principal, began) as asked:
         with span("parse"):
+            from lib.question_body import parse  # noqa: PLC0415  # heavy: pydantic
+
             question, conversation_id = parse(request)
         agent = gateway.agents.choose(question.agent, principal.kind)
         asked.agent = agent.name
@@ -180,31 +148,6 @@ class _Asking:
         return Outcome(Given(answer, kept["how"], age, kept["fresh_for"], limits), kept["conversation"])
 
 
-def parse(request: Request) -> tuple[Question, str]:
-    """The question in the body of `request`, and the conversation it goes on with, empty where there is none.
-
-    Raises `InvalidRequest`, naming each field that is wrong.
-    """
-    value = json_object(request)
-    try:
-        body = QuestionBody.model_validate(value)
-    except ValidationError as fault:
-        wrong = [
-            {"field": _field(error["loc"]), "reason": _reason(error["type"])} for error in fault.errors()[:MAX_ERRORS]
-        ]
-        raise InvalidRequest("Fields of the body are not valid.", members={"errors": wrong}) from None
-    if body.conversation_id == "":
-        raise refused("conversation_id", f"must be the id of a conversation, or {NEW_CONVERSATION}")
-    if body.conversation_id and body.history:
-        raise refused("history", "is kept here where there is a conversation_id: send one of the two")
-    turns = (
-        Turn(turn.role, accepted_text(f"history.{index}.content", turn.content, MAX_TURN_CHARACTERS))
-        for index, turn in enumerate(body.history)
-    )
-    question = Question(accepted_text("question", body.question), body.agent, tuple(turns))
-    return question, body.conversation_id or ""
-
-
 def wants_anew(request: Request) -> bool:
     """Whether the caller takes no answer that was kept (`Cache-Control: no-cache`, RFC 9111 section 5.2.1.4)."""
     return "no-cache" in {part.strip().lower() for part in request.header("cache-control").split(",")}
@@ -223,12 +166,3 @@ def _written(outcome: Outcome) -> bytes:
             "fresh_for": of.fresh_for,
         }
     return json.dumps({**value, "conversation": outcome.conversation}, separators=(",", ":")).encode()
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    """The path to a field. An unknown field's own name is the caller's text and is cut short."""
-    return ".".join(str(part)[:64] for part in location)
-
-
-def _reason(kind: str) -> str:
-    return _REASONS.get(kind, "is not valid")
