@@ -4,6 +4,8 @@ They are HMACs under `index-key`, which never rotates: rows found by it would be
 """
 
 import hmac
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from lib.errors import StateUnavailable
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from lib.storage.key_vault import KeyVault
 
 KEY_DIGITS = 32
+MOST_KNOWN = 10_000
+"""Partitions and pseudonyms, which every request wants several of. What a row is named by is not kept: a question."""
+
+type _Digest = Callable[..., str]
 
 
 class RowKeys:
@@ -21,21 +27,35 @@ class RowKeys:
 
     def __init__(self, vault: "KeyVault") -> None:
         self._vault = vault
+        self._secret = ""
+        self._digest: _Digest
+        self._known: _Digest
 
     async def partition(self, tenant_id: str, object_id: str) -> str:
         """The partition of a principal's rows."""
-        return await self._digest("partition", tenant_id, object_id)
+        await self._follow_secret()
+        return self._known("partition", tenant_id, object_id)
 
     async def row(self, kind: str, *parts: str) -> str:
         """The key of a row of that kind; other kinds and other parts have other keys."""
-        return await self._digest("row", kind, *parts)
+        await self._follow_secret()
+        return self._digest("row", kind, *parts)
 
     async def pseudonym(self, partition: str) -> str:
         """What audit lines call the principal of a partition: always the same, and nothing that any row is named by."""
-        return await self._digest("audit", partition)
+        await self._follow_secret()
+        return self._known("audit", partition)
 
-    async def _digest(self, *texts: str) -> str:
-        key = decode_key(INDEX_KEY, await self._vault.secret(INDEX_KEY))
+    async def _follow_secret(self) -> None:
+        secret = await self._vault.secret(INDEX_KEY)
+        if secret == self._secret:
+            return
+        key = decode_key(INDEX_KEY, secret)
         if key is None:
             raise StateUnavailable
-        return hmac.digest(key, framed(*texts), "sha256").hex()[:KEY_DIGITS]
+        self._secret, self._digest = secret, partial(_digest, key)
+        self._known = lru_cache(MOST_KNOWN)(self._digest)
+
+
+def _digest(key: bytes, *texts: str) -> str:
+    return hmac.digest(key, framed(*texts), "sha256").hex()[:KEY_DIGITS]
