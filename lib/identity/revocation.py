@@ -47,7 +47,11 @@ class Revocations:
         if at_once:
             await self._standings.read(await self._keys.partition(tenant_id, object_id))
         scopes = ((tenant_id, object_id), (tenant_id, EVERY), (EVERY, EVERY))
-        return max(await asyncio.gather(*(self._latest(*scope) for scope in scopes)))
+        partitions = [await self._keys.partition(*scope) for scope in scopes]
+        moments = [moment for partition in partitions if (moment := self._known(partition)) is not None]
+        if len(moments) < len(scopes):  # a gather makes tasks, and most requests need none
+            moments = await asyncio.gather(*map(self._latest, partitions))
+        return max(moments)
 
     async def revoke(self, tenant_id: str, object_id: str = EVERY) -> None:
         """From now on nothing issued before counts: for the principal, or for every one of the tenant."""
@@ -64,18 +68,21 @@ class Revocations:
         except Conflict as fault:
             raise StateUnavailable from fault
 
-    async def _latest(self, tenant_id: str, object_id: str) -> float:
-        partition = await self._keys.partition(tenant_id, object_id)
-        known = self._standings.known(partition)
-        if known and self._standings.age(known) < FRESH_SECONDS:
-            return _moment(known)
+    def _known(self, partition: str, seconds: float = FRESH_SECONDS) -> float | None:
+        """The moment as it was at most so many seconds ago, where that is known here."""
+        standing = self._standings.known(partition)
+        return _moment(standing) if standing and self._standings.age(standing) < seconds else None
+
+    async def _latest(self, partition: str) -> float:
+        if (known := self._known(partition)) is not None:
+            return known
         try:
             return _moment(await self._standings.read(partition))
         except StateUnavailable:
-            if known and self._standings.age(known) < OUTAGE_SECONDS:
-                count(metrics.DEGRADED, {"mode": "standing_kept"})
-                return _moment(known)
-            raise
+            if (known := self._known(partition, OUTAGE_SECONDS)) is None:
+                raise
+            count(metrics.DEGRADED, {"mode": "standing_kept"})
+            return known
 
 
 async def session_in_force(cookie: str, sessions: "Sessions", revocations: Revocations) -> "Session":
