@@ -59,7 +59,7 @@ class Gateway(Asking):
         with span("authenticate"), self.counting(request, TokenInvalid, SessionForged):
             return await authenticate(
                 request,
-                self.token_validator,
+                self.known_tokens,
                 (lambda: self.sessions) if self.settings.sessions else None,
                 self.revocations,
                 self.site.origins,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lib.identity.entra import EntraClient
     from lib.identity.flows import Flows
+    from lib.identity.known_tokens import KnownTokens
     from lib.identity.on_behalf_of import OnBehalfOf
     from lib.identity.revocation import Revocations
     from lib.identity.sessions import Sessions
@@ -205,6 +206,13 @@ class Parts:
         from lib.identity.tokens import TokenValidator
 
         return TokenValidator(self.settings, self.signing_keys)
+
+    @cached_property
+    def known_tokens(self) -> "KnownTokens":
+        """Those that counted a moment ago."""
+        from lib.identity.known_tokens import KnownTokens
+
+        return KnownTokens(self.token_validator)
 
     @cached_property
     def entra(self) -> "EntraClient":

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 from lib.errors import ReauthRequired, TokenMissing
 from lib.identity.principal import Assertion, Principal, grant_of
 from lib.identity.revocation import session_in_force
-from lib.identity.tokens import AccessToken, TokenValidator, bearer_of
+from lib.identity.tokens import AccessToken, bearer_of
 from lib.web.cookies import session_cookie
 from lib.web.origins import refuse_forgery
 from lib.web.request import Request
 
 if TYPE_CHECKING:
+    from lib.identity.known_tokens import KnownTokens
     from lib.identity.revocation import Revocations
     from lib.identity.sessions import Session, Sessions
 
 
 async def authenticate(
     request: Request,
-    validator: TokenValidator,
+    tokens: "KnownTokens",
     sessions: Callable[[], "Sessions"] | None,
     revocations: "Revocations",
     origins: frozenset[str],
@@ -34,7 +35,7 @@ async def authenticate(
     """
     token = bearer_of(request)
     if token is not None:
-        access_token = await validator.validate(token)
+        access_token = await tokens.validate(token)
         principal = principal_of_token(access_token)
         if access_token.issued_at < await revocations.valid_after(principal.tenant_id, principal.object_id):
             raise ReauthRequired
