@@ -18,6 +18,7 @@ from lib.answers.by_queue import LEAST_TOKEN_SECONDS
 from lib.answers.by_task import BEGIN_SECONDS
 from lib.answers.encoding import encode
 from lib.answers.failures_kept import from_json
+from lib.answers.given import Given
 from lib.answers.operation import PICK_UP_SECONDS
 from lib.answers.questions import WILL_PASS, Agent
 from lib.answers.wanted import wanted
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from lib.agent_settings import AgentSettings
     from lib.agents.data_agent import TokenSource
     from lib.agents.question import Question
-    from lib.answers.given import Given
     from lib.answers.operation import Operation
     from lib.identity.principal import Principal
 
@@ -61,38 +61,26 @@ class Inquiry:
 class Asking(QuestionParts):
     """The gateway as far as it answers questions."""
 
-    async def ask(self, inquiry: Inquiry, deadline: Deadline) -> "Given":
-        """The answer, within the deadline; under the person's own Fabric token, or the app's where that is asked."""
-        work, peer = await self._work(inquiry), self.data_agents[inquiry.agent.name]
-        fetch = partial(peer.ask, work.text, self._token(inquiry), deadline, encode, work.wanted.caller)
-        async with self._challenges(inquiry.principal, inquiry.agent.identity):
-            given = await self.questions.ask(
-                work.wanted, deadline, Agent(partial(peer.ready, work.wanted.caller), fetch)
-            )
-        await self.note(work, given)
-        return given
+    async def ask(self, inquiry: Inquiry, deadline: Deadline | None) -> "Given | Operation":
+        """The answer, within the deadline; under the person's own Fabric token, or the app's where that is asked.
 
-    async def begin(self, inquiry: Inquiry) -> "Given | Operation":
-        """An operation that goes on without its request; or the answer, where one is known already.
-
-        Raises what asking raises, as far as that shows before the agent has taken the question.
+        It is an operation that goes on without its request, and raises what shows before the agent has taken the
+        question, where there is no deadline, or where the agent is known to go on by itself; but never where the answer
+        is known already.
         """
-        work = await self._work(inquiry)
+        work, peer = await self._work(inquiry), self.data_agents[inquiry.agent.name]
         async with self._challenges(inquiry.principal, inquiry.agent.identity):
             with self.questions.telling_limits(work.wanted):
-                if given := await self.questions.fresh(work.wanted):
-                    await self.note(work, given)
-                    return given
-                try:
-                    return await self._begun(inquiry, work)
-                except WILL_PASS as fault:
-                    given = await self.questions.stale(work.wanted, fault)
-                await self.note(work, given)
-                return given
-
-    async def is_run_as_task(self, agent: "AgentSettings") -> bool:
-        """Whether the agent is known to go on with questions by itself."""
-        return await self.data_agents[agent.name].is_known_to_grant_tasks()
+                of: Given | Operation | None = await self.questions.known(work.wanted)
+                if of is None and deadline and not await peer.is_known_to_grant_tasks():
+                    fetch = partial(peer.ask, work.text, self._token(inquiry), deadline, encode, work.wanted.caller)
+                    agent = Agent(partial(peer.ready, work.wanted.caller), fetch)
+                    of = await self.questions.ask(work.wanted, deadline, agent)
+                elif of is None:
+                    of = await self.questions.stored(work.wanted) or await self._begun_or_stale(inquiry, work)
+        if isinstance(of, Given):
+            await self.note(work, of)
+        return of
 
     async def operation(self, principal: "Principal", operation_id: str) -> "Operation":
         """The principal's operation of that name, as it stands now. Raises `NotFound`, or `StateUnavailable`."""
@@ -146,7 +134,7 @@ class Asking(QuestionParts):
                 continue
         raise StateUnavailable
 
-    async def answer(self, principal: "Principal", operation: "Operation") -> "Given":
+    async def answer(self, principal: "Principal", operation: "Operation") -> Given:
         """The answer of an operation that has ended.
 
         Raises its failure, `OperationCancelled` or `OperationExpired` where it has none.
@@ -165,6 +153,12 @@ class Asking(QuestionParts):
     async def run_message(self, message: bytes) -> None:
         """Asks the question that a message of the queue is about."""
         await self.by_queue.run(message)
+
+    async def _begun_or_stale(self, inquiry: Inquiry, work: Work) -> "Given | Operation":
+        try:
+            return await self._begun(inquiry, work)
+        except WILL_PASS as fault:
+            return await self.questions.stale(work.wanted, fault)
 
     async def _begun(self, inquiry: Inquiry, work: Work) -> "Operation":
         peer, token, wanted = self.data_agents[inquiry.agent.name], self._token(inquiry), work.wanted

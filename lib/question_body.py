@@ -42,7 +42,7 @@ class QuestionBody(BaseModel):
     question: str
     agent: str | None = None
     conversation_id: str | None = None
-    history: list[TurnBody] = Field(default=[], max_length=MAX_TURNS)
+    history: list[TurnBody] = Field(default_factory=list, max_length=MAX_TURNS)
 
 
 def parse(request: Request) -> tuple[Question, str]:

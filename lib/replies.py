@@ -1,7 +1,6 @@
 """How answers and operations are told: as JSON, as CSV, as the state of something that is still under way."""
 
 import asyncio
-import json
 import math
 import secrets
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from lib.answers.given import Given
 from lib.answers.operation import Operation
 from lib.errors import NotAcceptable
 from lib.web.bodies import JSON
-from lib.web.response import Response, json_response
+from lib.web.response import Response, compact_json, json_response
 
 CSV = "text/csv"
 LOOK_AGAIN_SECONDS = 2
@@ -49,7 +48,7 @@ def answer_body(given: Given, around: dict[str, Any]) -> bytes:
         **around,
         "cached": {"hit": given.how == "kept", "age": given.age, "stale": given.stale},
     }
-    return json.dumps(members, separators=(",", ":")).encode()[:-1] + b',"answer":' + given.json + b"}"
+    return compact_json(members)[:-1] + b',"answer":' + given.json + b"}"
 
 
 def cache_status(given: Given) -> tuple[str, str]:

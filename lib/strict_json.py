@@ -11,8 +11,9 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`: UTF-8, each name once, numbers finite. Raises ValueError for anything else."""
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate is text that cannot be encoded
+        value = _DECODER.decode(text)
+        if "\\u" in text:  # a lone surrogate comes by an escape alone, and is text that cannot be encoded
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("nests too deep") from None
     if not isinstance(value, dict):
@@ -36,3 +37,6 @@ def _finite(text: str) -> float:
     if number in {float("inf"), float("-inf")}:
         raise ValueError("a number past all bounds")
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lib.agents.failures import AddressUnknown, FabricTokenRejected
@@ -94,22 +94,45 @@ class Questions:
         self._flights: SingleFlight[tuple[str, Kept] | _Refused] = SingleFlight()
 
     async def ask(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
-        """The answer, which `agent` is asked for where it is not known here.
+        """The answer, which `agent` is asked for unless another instance has kept one: `known` has none here.
 
         Raises `RateLimited`, `TooManyInFlight`, `StateUnavailable` or what `agent` raises.
         """
-        with self.telling_limits(wanted):
-            given = await self.known(wanted) or await self._asked(wanted, deadline, agent)
-        return replace(given, limits=self._limiter.fields(wanted.payer))
+        self._count_repeat(wanted)  # first, so that nobody waits for an answer that they will not be given
+        valid_after = await self._revocations.valid_after(*wanted.owner)
+        own, leads = (wanted.payer, wanted.grant), False
 
-    async def fresh(self, wanted: "Wanted") -> Given | None:
-        """The answer, where a fresh one is known on any instance. Raises `RateLimited`."""
-        if (given := await self.known(wanted)) is None and not wanted.anew:
+        async def lead() -> tuple[str, Kept] | _Refused:
+            nonlocal leads
+            leads = True
+            try:
+                return await self._found(wanted, valid_after, deadline, agent)
+            except (Unauthenticated, Forbidden) as fault:
+                return _Refused(wanted.grant, fault)
+
+        flight = (wanted.key, wanted.anew, valid_after)  # what was asked before a revocation is not given after it
+        try:
+            outcome = await self._flights.run(flight, lead)
+            for again in (flight, (*flight, *own)):
+                if not isinstance(outcome, _Refused) or outcome.who in own:
+                    break
+                outcome = await self._flights.run(again, lead)  # who was refused has left the lead to another
+        except WILL_PASS as fault:
+            return await self.stale(wanted, fault)
+        if isinstance(outcome, _Refused):
+            raise outcome.fault
+        how, kept = outcome
+        return self._given(wanted, how if leads or how == "kept" else "joined", kept)
+
+    async def stored(self, wanted: "Wanted") -> Given | None:
+        """The answer, where another instance has kept a fresh one. Raises `RateLimited`."""
+        given = None
+        if not wanted.anew:
             await self._look(wanted)
             given = await self.known(wanted, "stored")
         if given is None:
             count(metrics.LOOKUPS, {"result": "none"})
-        return given and replace(given, limits=self._limiter.fields(wanted.payer))
+        return given
 
     @contextmanager
     def telling_limits(self, wanted: "Wanted") -> Iterator[None]:
@@ -185,33 +208,6 @@ class Questions:
         self._cache.forget(partition, agent)
         await self._stored.forget(partition, agent)
 
-    async def _asked(self, wanted: "Wanted", deadline: "Deadline", agent: Agent) -> Given:
-        self._count_repeat(wanted)  # first, so that nobody waits for an answer that they will not be given
-        valid_after = await self._revocations.valid_after(*wanted.owner)
-        own, leads = (wanted.payer, wanted.grant), False
-
-        async def lead() -> tuple[str, Kept] | _Refused:
-            nonlocal leads
-            leads = True
-            try:
-                return await self._found(wanted, valid_after, deadline, agent)
-            except (Unauthenticated, Forbidden) as fault:
-                return _Refused(wanted.grant, fault)
-
-        flight = (wanted.key, wanted.anew, valid_after)  # what was asked before a revocation is not given after it
-        try:
-            outcome = await self._flights.run(flight, lead)
-            for again in (flight, (*flight, *own)):
-                if not isinstance(outcome, _Refused) or outcome.who in own:
-                    break
-                outcome = await self._flights.run(again, lead)  # who was refused has left the lead to another
-        except WILL_PASS as fault:
-            return await self.stale(wanted, fault)
-        if isinstance(outcome, _Refused):
-            raise outcome.fault
-        how, kept = outcome
-        return self._given(wanted, how if leads or how == "kept" else "joined", kept)
-
     async def _found(
         self, wanted: "Wanted", valid_after: float, deadline: "Deadline", agent: Agent
     ) -> tuple[str, Kept] | _Refused:
@@ -279,4 +275,4 @@ class Questions:
 
     def _given(self, wanted: "Wanted", how: str, kept: Kept) -> Given:
         age = max(0, int(self._now() - kept.asked_at))
-        return Given(kept, how, age, wanted.fresh_seconds - age)
+        return Given(kept, how, age, wanted.fresh_seconds - age, self._limiter.fields(wanted.payer))

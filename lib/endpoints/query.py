@@ -87,10 +87,7 @@ class _Asking:
         """The answer, or the operation that will have it."""
         inquiry = await self._in_conversation()
         try:
-            if self.preferred is None and not await self.gateway.is_run_as_task(inquiry.agent):
-                of: Given | Operation = await self.gateway.ask(inquiry, self.deadline)
-            else:
-                of = await self.gateway.begin(inquiry)
+            of = await self.gateway.ask(inquiry, None if self.preferred else self.deadline)
         except GatewayError:
             if self.conversation_id == NEW_CONVERSATION:
                 with suppress(StateUnavailable):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lib.errors import ReauthRequired, TokenMissing
-from lib.identity.principal import Assertion, Principal, grant_of
+from lib.identity.principal import Principal, grant_of
 from lib.identity.revocation import session_in_force
-from lib.identity.tokens import AccessToken, bearer_of
+from lib.identity.tokens import bearer_of
 from lib.web.cookies import session_cookie
 from lib.web.origins import refuse_forgery
 from lib.web.request import Request
@@ -36,7 +36,7 @@ async def authenticate(
     token = bearer_of(request)
     if token is not None:
         access_token = await tokens.validate(token)
-        principal = principal_of_token(access_token)
+        principal = access_token.principal
         if access_token.issued_at < await revocations.valid_after(principal.tenant_id, principal.object_id):
             raise ReauthRequired
         return principal
@@ -46,29 +46,6 @@ async def authenticate(
     if request.method not in {"GET", "HEAD"}:
         refuse_forgery(request, origins)
     return principal_of_session(await session_in_force(value, sessions(), revocations), sessions())
-
-
-def principal_of_token(access_token: AccessToken) -> Principal:
-    """The principal that a validated access token speaks for."""
-    assertion = Assertion(
-        access_token.token,
-        access_token.expires_at,
-        access_token.issued_at,
-        access_token.sid,
-        access_token.login_hint,
-    )
-    return Principal(
-        tenant_id=access_token.tenant_id,
-        object_id=access_token.object_id,
-        kind=access_token.kind,
-        signed_in="bearer",
-        expires_at=access_token.expires_at,
-        grant=assertion if access_token.kind == "user" else None,
-        name=access_token.name,
-        username=access_token.username,
-        roles=access_token.roles,
-        acrs=access_token.acrs,
-    )
 
 
 def principal_of_session(session: "Session", sessions: "Sessions") -> Principal:

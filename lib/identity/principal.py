@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from lib.errors import InsufficientScope
@@ -28,7 +29,7 @@ class Assertion:
     sid: str = field(default="", repr=False)
     login_hint: str = field(default="", repr=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A name for this grant that gives nothing of it away: tokens got with it are kept under this key."""
         return hashlib.sha256(self.token.encode()).hexdigest()

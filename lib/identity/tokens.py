@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import jwt
@@ -18,7 +19,7 @@ import jwt
 from lib.errors import GuestRejected, InsufficientScope, TokenExpired
 from lib.identity.claims import Claims, decode_segment, refused
 from lib.identity.key_sets import SigningKey
-from lib.identity.principal import OPERATOR_ROLE
+from lib.identity.principal import OPERATOR_ROLE, Assertion, Principal
 from lib.identity.signing_keys import SigningKeys
 from lib.settings import Settings
 from lib.strict_json import parse_object
@@ -65,6 +66,23 @@ class AccessToken:
     username: str = field(default="", repr=False)
     sid: str = field(default="", repr=False)
     login_hint: str = field(default="", repr=False)
+
+    @cached_property
+    def principal(self) -> Principal:
+        """The principal that the token speaks for."""
+        assertion = Assertion(self.token, self.expires_at, self.issued_at, self.sid, self.login_hint)
+        return Principal(
+            tenant_id=self.tenant_id,
+            object_id=self.object_id,
+            kind=self.kind,
+            signed_in="bearer",
+            expires_at=self.expires_at,
+            grant=assertion if self.kind == "user" else None,
+            name=self.name,
+            username=self.username,
+            roles=self.roles,
+            acrs=self.acrs,
+        )
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,8 @@ class Limiter:
         if (known := self._standings.known(partition)) is None:
             return ()
         now = self._now_ms()
-        usage = Usage.read(known.values).sensible(self._limits, now)
-        return fields(self._limits, usage.owing(self._share.debt(partition), now), now)
+        usage, debt = Usage.read(known.values).sensible(self._limits, now), self._share.debt(partition)
+        return fields(self._limits, usage.owing(debt, now) if debt.asked else usage, now)
 
     async def _enter(self, partition: str, question: _Question) -> None:
         try:

@@ -8,6 +8,7 @@ whole milliseconds since the epoch.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 from lib.traffic.gcra import Rate
@@ -31,7 +32,7 @@ class Limits:
     in_flight: int | None = None
     name: str = "minute"
 
-    @property
+    @cached_property
     def rate(self) -> Rate:
         """The limit for the minute as a rate."""
         return Rate.per_minute(self.per_minute, self.burst)

@@ -3,5 +3,5 @@
 
 def framed(*texts: str) -> bytes:
     """`texts` in UTF-8, each behind its length in four bytes."""
-    parts = (text.encode() for text in texts)
-    return b"".join(len(part).to_bytes(4) + part for part in parts)
+    parts = [text.encode() for text in texts]
+    return b"".join([len(part).to_bytes(4) + part for part in parts])

@@ -33,6 +33,8 @@ class LastKnownGood[T]:
 
         Raises `StateUnavailable` where there never was one. While somebody fetches, the others take what there is.
         """
+        if self._is_younger(MAX_AGE_SECONDS):
+            return self._value
         known = self._is_younger(math.inf)
         if known and self._lock.locked():
             return self._value

@@ -42,6 +42,8 @@ _CREDENTIAL = re.compile(
     rf"(?:(?:=|%3d|\\*['\"]\s*:\s*){_VALUE}|\s*[:=]\s*[^\s&\"]{{16,}})",
     re.IGNORECASE | re.ASCII,
 )
+_HARMLESS = re.compile(r"[\w.-]{0,18}|[0-9a-f]{32}|(?:(?!b)[a-z]{1,18}(?: |\Z)){2,9}", re.ASCII)
+"""Too short for any of those, an id, or short words: so is most of what is told, and it needs no net."""
 _OURS = re.compile(r"lib(?:\.|\Z)")
 _QUOTING = re.compile(r":\s|[\r\n'\"`(\[{<=]")
 
@@ -51,18 +53,21 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line. Facts given by `extra` become members of the object, except under a name of ours."""
+        is_ours = _OURS.match(record.name) is not None
         fields: dict[str, Any] = {
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _message(record),
+            "message": _message(record, is_ours=is_ours),
         }
         if current := trace_id.get():
             fields["trace_id"] = current
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = describe(record.exc_info[1])
-        told = _told if _is_ours(record) else _typed
-        extra = {str(_plain(name)): told(value) for name, value in record.__dict__.items() if name not in _STANDARD}
-        return json.dumps(fields | {name: value for name, value in extra.items() if name not in fields})
+        told = _told if is_ours else _typed
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD:
+                fields.setdefault(str(_plain(name)), told(value))
+        return json.dumps(fields)
 
 
 def describe(fault: BaseException) -> list[str]:
@@ -89,16 +94,12 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    return _OURS.match(record.name) is not None
-
-
-def _message(record: logging.LogRecord) -> str:
+def _message(record: logging.LogRecord, *, is_ours: bool) -> str:
     """The record's text; without its arguments where they do not fit it, and no text of an object that is none."""
     if not isinstance(record.msg, str):
         return type(record.msg).__name__
     try:
-        return _clean(record.getMessage() if _is_ours(record) else _own_words(record.msg, record.args))
+        return _clean(record.getMessage() if is_ours else _own_words(record.msg, record.args))
     except Exception:  # noqa: BLE001  # an argument's own code runs here, and logging would tell of it on stderr
         return _clean(record.msg)
 
@@ -136,5 +137,7 @@ def _plain(value: Any) -> Any:
 
 def _clean(text: str) -> str:
     """`text` without credentials and lone surrogates, at its usual length."""
+    if _HARMLESS.fullmatch(text):
+        return text
     usual = text[: 2 * LONGEST_TEXT].encode(errors="replace").decode()
     return _CREDENTIAL.sub(_REMOVED, usual)[:LONGEST_TEXT]

@@ -5,16 +5,20 @@ What cannot be read in it is passed over, as parameters are, but for the weight:
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from lib.errors import NotAcceptable
 
 MAX_LENGTH = 1024
+KNOWN_HEADERS = 64
+"""A client sends the same one each time."""
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a parameter's value: commas in it separate nothing
 _WEIGHT = re.compile(r"0?\.[0-9]+|0\.?|1(?:\.0*)?")  # `.2` is what Java's own client sends
 
 
-def acceptable(header: str, offers: Sequence[str]) -> list[str]:
+@lru_cache(KNOWN_HEADERS)
+def acceptable(header: str, offers: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `offers` that an `Accept` header takes, the best liked first; without a header all of them.
 
     Where two are liked equally, the one that is named more exactly goes first, then the one that is named first, then
@@ -26,7 +30,7 @@ def acceptable(header: str, offers: Sequence[str]) -> list[str]:
     ranks = {offer: rank for offer in offers if (rank := _rank(offer, ranges))}
     if not ranks:
         raise NotAcceptable(f"`Accept` takes nothing of what there is: {', '.join(offers)}.")
-    return sorted(ranks, key=ranks.__getitem__)
+    return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
 def _ranges(header: str) -> Iterator[tuple[str, float]]:

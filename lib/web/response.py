@@ -7,6 +7,8 @@ from typing import Any
 
 type HeaderPairs = tuple[tuple[str, str], ...]
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(frozen=True)
 class Response:
@@ -21,12 +23,16 @@ class Response:
         return Response(self.status, self.body, (*self.headers, *pairs))
 
 
+def compact_json(value: Any) -> bytes:
+    """`value` as JSON without white space. ASCII only, so that no reader takes a line separator for an end of line."""
+    return _ENCODER.encode(value).encode()
+
+
 def json_response(
     value: Any, status: int = 200, *, headers: HeaderPairs = (), media_type: str = "application/json"
 ) -> Response:
-    """`value` as compact JSON. ASCII only, so that no reader can take a line separator for an end of line."""
-    body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    return Response(status, body, (("Content-Type", media_type), *headers))
+    """`value` as compact JSON."""
+    return Response(status, compact_json(value), (("Content-Type", media_type), *headers))
 
 
 def redirect(location: str, status: int = 302, *, headers: HeaderPairs = ()) -> Response:

@@ -31,6 +31,7 @@ SECURITY_HEADERS = (
     ("X-Frame-Options", "DENY"),
 )
 
+_SECURITY = tuple((name.lower(), (name, value)) for name, value in SECURITY_HEADERS)
 _FAILURES = 500
 """The class of status codes, RFC 9110 section 15.6."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -125,6 +126,6 @@ def _finished(request: Request, response: Response, site: Site, milliseconds: fl
         ("traceparent", traceparent(request.trace_id, span_id or secrets.token_hex(8))),
         ("Server-Timing", f"total;dur={milliseconds:.1f}"),
         *cors_headers(request, site.origins),
-        *(pair for pair in SECURITY_HEADERS if pair[0].lower() not in own),
+        *(pair for name, pair in _SECURITY if name not in own),
     ]
     return response.with_headers(headers)

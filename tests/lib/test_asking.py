@@ -66,7 +66,7 @@ def inquiry(
 
 async def accepted(gateway: Gateway, who: Principal, agent: str = "sales", **more: object) -> Operation:
     """An operation that has begun."""
-    operation = await gateway.begin(inquiry(gateway, who, agent, **more))  # type: ignore[arg-type]
+    operation = await gateway.ask(inquiry(gateway, who, agent, **more), None)  # type: ignore[arg-type]
     assert isinstance(operation, Operation)
     return operation
 
@@ -177,10 +177,10 @@ async def test_a_known_answer_is_given_at_once_and_noted(whole: Whole, gateway: 
     await gateway.ask(inquiry(gateway, alice), Deadline.after(60))
     begun = await gateway.conversations.begin(alice, "sales")
     for each in (gateway, whole.instance()):
-        assert text(await each.begin(inquiry(each, alice, conversation=begun.id))) == "Asked: total sales"
+        assert text(await each.ask(inquiry(each, alice, conversation=begun.id), None)) == "Asked: total sales"
     assert len((await gateway.conversations.find(alice, begun.id)).turns) == 4
     assert await whole.messages() == []
-    assert isinstance(await gateway.begin(inquiry(gateway, alice, anew=True)), Operation)
+    assert isinstance(await gateway.ask(inquiry(gateway, alice, anew=True), None), Operation)
 
 
 async def test_while_the_agent_is_left_alone_an_earlier_answer_is_given_and_noted(
@@ -191,12 +191,12 @@ async def test_while_the_agent_is_left_alone_an_earlier_answer_is_given_and_note
     begun = await gateway.conversations.begin(alice, "sales")
     clock.advance(1000)
     gateway.data_agents["sales"]._guard.cooldown.hold(60)
-    given = await gateway.begin(inquiry(gateway, alice, conversation=begun.id))
+    given = await gateway.ask(inquiry(gateway, alice, conversation=begun.id), None)
     assert isinstance(given, Given)
     assert (text(given), given.stale) == ("Asked: total sales", True)
     assert len((await gateway.conversations.find(alice, begun.id)).turns) == 2
     with pytest.raises(CapacityExceeded) as refusal:
-        await gateway.begin(inquiry(gateway, alice, text="another"))
+        await gateway.ask(inquiry(gateway, alice, text="another"), None)
     assert dict(refusal.value.headers)["RateLimit"]
     assert await whole.messages() == []
     assert await whole.taken(gateway, alice) == []
@@ -219,12 +219,12 @@ async def test_what_shows_before_the_agent_has_the_question_is_told_at_once(
     """No token, no storage, no queue: the place is free, and nothing goes on."""
     whole.refusal = refused("invalid_grant", 65001)
     with pytest.raises(ConsentRequired):
-        await gateway.begin(inquiry(gateway, alice))
+        await gateway.ask(inquiry(gateway, alice), None)
     whole.refusal = None
     await gateway.ask(inquiry(gateway, alice, text="so that all is known"), Deadline.after(60))
     whole.queues.planned.append(FORBIDDEN)
     with pytest.raises(StateUnavailable):
-        await gateway.begin(inquiry(gateway, alice))
+        await gateway.ask(inquiry(gateway, alice), None)
     assert await whole.taken(gateway, alice) == []
     assert await whole.messages() == []
 
@@ -234,12 +234,12 @@ async def test_what_shows_before_the_agent_has_the_question_is_told_at_once(
 
 async def test_an_agent_with_tasks_goes_on_by_itself(whole: Whole, gateway: Gateway, alice: Principal) -> None:
     """The first question finds that out; its asker fetches the answer anywhere, in their own name."""
-    agent = gateway.settings.agents["thinker"]
-    assert not await gateway.is_run_as_task(agent)
+    agent = gateway.data_agents["thinker"]
+    assert not await agent.is_known_to_grant_tasks()
     upstream = begun_task(whole)
     operation = await accepted(gateway, alice, "thinker")
     assert operation.state == "running"
-    assert await gateway.is_run_as_task(agent)
+    assert await agent.is_known_to_grant_tasks()
     assert await whole.messages() == []
     upstream.plan("tasks/get", recorded("tasks-get.completed"))
     upstream.plan("tasks/result", recorded("tasks-result.json"))
@@ -255,7 +255,7 @@ async def test_an_agent_that_refuses_a_task_is_told_of_and_the_place_is_free(
     """As it would be without."""
     whole.upstreams["thinker"].plan("tools/call", (403, {}, b""))
     with pytest.raises(AgentAccessDenied):
-        await gateway.begin(inquiry(gateway, alice, "thinker"))
+        await gateway.ask(inquiry(gateway, alice, "thinker"), None)
     assert await whole.taken(gateway, alice) == []
 
 
@@ -265,7 +265,7 @@ async def test_a_session_is_told_where_to_step_up_for_a_task(whole: Whole, gatew
     upstream = whole.upstreams["thinker"]
     upstream.plan("tools/call", CHALLENGE, TASK)
     with pytest.raises(StepUpRequired) as begun:
-        await gateway.begin(inquiry(gateway, session, "thinker"))
+        await gateway.ask(inquiry(gateway, session, "thinker"), None)
     operation = await accepted(gateway, session, "thinker")
     upstream.plan("tasks/get", CHALLENGE)
     upstream.plan("tasks/cancel", CHALLENGE)
@@ -484,5 +484,5 @@ async def test_an_agent_that_is_away_while_nothing_is_kept_is_told(
     """A failure to find out whether there are tasks is one of the question."""
     whole.upstreams["sales"].plan("initialize", *[httpx.ConnectError("")] * 3)
     with pytest.raises(AgentUnavailable):
-        await gateway.begin(inquiry(gateway, alice))
+        await gateway.ask(inquiry(gateway, alice), None)
     assert await whole.taken(gateway, alice) == []

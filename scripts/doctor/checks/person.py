@@ -22,15 +22,13 @@ def how_to_get_one(patient: Patient) -> str:
 
 async def token(patient: Patient) -> Finding:
     """Whether the gateway takes the token; where not, what in it says why."""
-    from lib.identity.auth import principal_of_token  # noqa: PLC0415  # heavy
-
     if not patient.token:
         return skipped(TOKEN, "DOCTOR_TOKEN is not set: nothing is tried on a person's behalf", how_to_get_one(patient))
     try:
         access = await patient.gateway.token_validator.validate(patient.token)
     except GatewayError as fault:
         return _refused(patient, fault)
-    patient.person = principal_of_token(access)
+    patient.person = access.principal
     if patient.person.kind == "app":
         return skipped(TOKEN, "it is an application's, for which nobody can be asked", how_to_get_one(patient))
     return ok(TOKEN, "version 2, for this application, with the scope that is wanted")

@@ -130,7 +130,7 @@ class Operating(RuleBasedStateMachine):
         text = f"question {len(self.ids)}"
         gateway = self.instances[instance]
         question = Inquiry(PERSON, gateway.settings.agents["default"], Question(text), anew=True)
-        self.gates.start(gateway.begin(question))
+        self.gates.start(gateway.ask(question, None))
         self.texts[self.ids[-1]] = text
 
     @rule(instance=st.integers(0, INSTANCES - 1), which=PLACES)

@@ -138,7 +138,10 @@ class Instance:
         want = await wanted(self.keys, who, agent, Question(question), self.identity)
         peer = self.agents[agent.name]
         fetch = partial(peer.ask, question, Tokens(), soon(), encode, want.caller)
-        return await self.questions.ask(want, Deadline.after(60), Agent(partial(peer.ready, want.caller), fetch))
+        with self.questions.telling_limits(want):
+            return await self.questions.known(want) or await self.questions.ask(
+                want, Deadline.after(60), Agent(partial(peer.ready, want.caller), fetch)
+            )
 
 
 type Start = Callable[..., Instance]
