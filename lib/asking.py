@@ -68,16 +68,9 @@ class Asking(QuestionParts):
         question, where there is no deadline, or where the agent is known to go on by itself; but never where the answer
         is known already.
         """
-        work, peer = await self._work(inquiry), self.data_agents[inquiry.agent.name]
-        async with self._challenges(inquiry.principal, inquiry.agent.identity):
-            with self.questions.telling_limits(work.wanted):
-                of: Given | Operation | None = await self.questions.known(work.wanted)
-                if of is None and deadline and not await peer.is_known_to_grant_tasks():
-                    fetch = partial(peer.ask, work.text, self._token(inquiry), deadline, encode, work.wanted.caller)
-                    agent = Agent(partial(peer.ready, work.wanted.caller), fetch)
-                    of = await self.questions.ask(work.wanted, deadline, agent)
-                elif of is None:
-                    of = await self.questions.stored(work.wanted) or await self._begun_or_stale(inquiry, work)
+        work = await self._work(inquiry)
+        with self.questions.telling_limits(work.wanted):
+            of = await self.questions.known(work.wanted) or await self._found_out(inquiry, work, deadline)
         if isinstance(of, Given):
             await self.note(work, of)
         return of
@@ -154,11 +147,18 @@ class Asking(QuestionParts):
         """Asks the question that a message of the queue is about."""
         await self.by_queue.run(message)
 
-    async def _begun_or_stale(self, inquiry: Inquiry, work: Work) -> "Given | Operation":
-        try:
-            return await self._begun(inquiry, work)
-        except WILL_PASS as fault:
-            return await self.questions.stale(work.wanted, fault)
+    async def _found_out(self, inquiry: Inquiry, work: Work, deadline: Deadline | None) -> "Given | Operation":
+        peer, wanted = self.data_agents[inquiry.agent.name], work.wanted
+        async with self._challenges(inquiry.principal, inquiry.agent.identity):
+            if deadline and not await peer.is_known_to_grant_tasks():
+                fetch = partial(peer.ask, work.text, self._token(inquiry), deadline, encode, wanted.caller)
+                return await self.questions.ask(wanted, deadline, Agent(partial(peer.ready, wanted.caller), fetch))
+            if given := await self.questions.stored(wanted):
+                return given
+            try:
+                return await self._begun(inquiry, work)
+            except WILL_PASS as fault:
+                return await self.questions.stale(wanted, fault)
 
     async def _begun(self, inquiry: Inquiry, work: Work) -> "Operation":
         peer, token, wanted = self.data_agents[inquiry.agent.name], self._token(inquiry), work.wanted

@@ -13,6 +13,7 @@ import logging
 import re
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from lib.telemetry.traces import trace_id
@@ -21,6 +22,7 @@ CHATTY = ("azure", "azure_functions_runtime", "msal", "httpx", "httpcore", "aioh
 MUTE = ("opentelemetry", "azure.monitor")
 """They tell of every export that fails; `lib.telemetry.export` tells once."""
 LONGEST_TEXT = 2_000
+KNOWN_NAMES = 512
 MOST_ITEMS = 20
 """Of a list; and of exceptions behind one another."""
 
@@ -44,7 +46,6 @@ _CREDENTIAL = re.compile(
 )
 _HARMLESS = re.compile(r"[\w.-]{0,18}|[0-9a-f]{32}|(?:(?!b)[a-z]{1,18}(?: |\Z)){2,9}", re.ASCII)
 """Too short for any of those, an id, or short words: so is most of what is told, and it needs no net."""
-_OURS = re.compile(r"lib(?:\.|\Z)")
 _QUOTING = re.compile(r":\s|[\r\n'\"`(\[{<=]")
 
 
@@ -53,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line. Facts given by `extra` become members of the object, except under a name of ours."""
-        is_ours = _OURS.match(record.name) is not None
+        is_ours = record.name.partition(".")[0] == "lib"
         fields: dict[str, Any] = {
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -66,7 +67,7 @@ class JsonFormatter(logging.Formatter):
         told = _told if is_ours else _typed
         for name, value in record.__dict__.items():
             if name not in _STANDARD:
-                fields.setdefault(str(_plain(name)), told(value))
+                fields.setdefault(_name(name), told(value))
         return json.dumps(fields)
 
 
@@ -113,9 +114,15 @@ def _own_words(text: str, args: tuple[object, ...] | Mapping[str, object] | None
     return text % tuple(map(_typed, args))
 
 
+@lru_cache(KNOWN_NAMES)
+def _name(name: object) -> str:
+    """A fact's name, which is part of the code."""
+    return str(_plain(name))
+
+
 def _told(value: Any) -> Any:
     """`value` as JSON takes it: texts, numbers, and lists of them; anything else is told by its type."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value[:MOST_ITEMS]]
     return _plain(value)
 
