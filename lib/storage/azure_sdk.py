@@ -12,11 +12,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from azure.core.exceptions import AzureError
+from azure.core.settings import settings
 
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict
 from lib.telemetry import metrics
 from lib.telemetry.signals import Value, count, measure, span
+
+settings.tracing_enabled = False
+"""Each call has a span of ours, below. Left alone the SDK looks for a tracer's package at each call, in vain."""
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
