@@ -152,6 +152,7 @@ async def _served(
 ) -> func.HttpResponse:
     response = await serve(gateway, _request(req, context, route), context.function_name, handlers, gateway.site)
     gateway.exporting.soon()
+    gateway.prefetch.soon()
     return _http_response(response)
 
 

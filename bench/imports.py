@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.row import Row
 from bench.stage import ROOT, Stage
@@ -17,6 +18,8 @@ from bench.stage import ROOT, Stage
 EMPTY = Path(__file__).parent / "empty"
 ROUNDS, ROUNDS_WITHOUT = 9, 3
 LONGEST_LIST = 12
+PAUSE_SECONDS = 3
+"""Within it the gateway imports what the first question needs, behind the first reply."""
 _LOAD = """
 import sys, time
 began = time.perf_counter(), time.process_time()
@@ -109,18 +112,22 @@ def _listed(packages: Mapping[str, float]) -> str:
 
 def _first_requests(stage: Stage, kept: str) -> Iterator[Row]:
     """What the first requests of a process add, told by the modules that are there afterwards."""
-    with stage.people(2) as people:  # the first process leaves the bytecode and the tables
-        for person in people:
-            done = stage.run_inside("first", stage.token(person), _kept(kept), "-X", "importtime")
-    for name, phase in json.loads(done.stdout.splitlines()[-1]).items():
-        packages = _by_package(done.stderr, frozenset(phase["modules"]))
-        yield Row(
-            f"{name}: ms",
-            phase["ms"],
-            "ms",
-            f"In one new process, timed with `-X importtime` on; it imports {len(phase['modules'])} modules: "
-            f"{_listed(packages) or 'none'}.",
-        )
+    with stage.people(3) as people:  # the first process leaves the bytecode and the tables
+        for person, pause in zip(people, (0, 0, PAUSE_SECONDS), strict=True):
+            given = {"token": stage.token(person), "pause": pause}
+            done = stage.run_inside("first", given, _kept(kept), "-X", "importtime")
+            phases = json.loads(done.stdout.splitlines()[-1])
+            if pause:
+                phases = {f"first question, {pause} s after the first reply": phases["first question"]}
+            rows = [_first(name, phase, done.stderr) for name, phase in phases.items()]
+            if person is not people[0]:
+                yield from rows
+
+
+def _first(name: str, phase: Mapping[str, Any], log: str) -> Row:
+    packages = _by_package(log, frozenset(phase["modules"]))
+    method = f"In one new process, timed with `-X importtime` on; it imports {len(phase['modules'])} modules: "
+    return Row(f"{name}: ms", phase["ms"], "ms", f"{method}{_listed(packages) or 'none'}.")
 
 
 def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

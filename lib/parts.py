@@ -13,6 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 from lib.errors import NotReady
+from lib.prefetch import Prefetch
 from lib.settings import Settings, SettingsInvalid
 from lib.telemetry.exporting import Exporting
 from lib.telemetry.logs import configure_logging
@@ -101,6 +102,11 @@ class Parts:
         from lib.identity.credentials import blocking_azure_credential
 
         return blocking_azure_credential(self.settings, self.settings.telemetry.client_id)
+
+    @cached_property
+    def prefetch(self) -> Prefetch:
+        """What is imported before it is needed."""
+        return Prefetch()
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":

@@ -38,12 +38,13 @@ BELOW: dict[str, set[str]] = {
     "web": {"errors", "strict_json", "telemetry"},
     "traffic": {"errors", "telemetry"},
     "readiness": {"traffic"},
+    "prefetch": set(),
     "storage": {"errors", "settings", "telemetry", "traffic"},
     "limits": {"errors", "storage", "telemetry", "traffic"},
     "agents": {"errors", "agent_settings", "hosts", "telemetry", "traffic"},
     "identity": {"errors", "settings", "environ", "strict_json", "storage", "telemetry", "traffic", "web"},
     "answers": {"errors", "agent_settings", "storage", "telemetry", "traffic", "limits", "agents", "identity"},
-    "parts": {"errors", "settings", "telemetry", "web", "traffic", "storage", "identity"},
+    "parts": {"errors", "prefetch", "settings", "telemetry", "web", "traffic", "storage", "identity"},
     "question_parts": {"parts", "errors", "traffic", "readiness", "limits", "agents", "answers", "storage", "identity"},
     "asking": {"question_parts", "agent_settings", "errors", "agents", "answers", "identity", "storage", "traffic"},
     "gateway": {"asking", "errors", "web", "answers", "identity", "telemetry", "traffic"},
@@ -70,9 +71,9 @@ BELOW: dict[str, set[str]] = {
 PARTS = {
     "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ByQueue", "ByTask", "ClientCredential",
     "Conversations", "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "KnownTokens",
-    "Leases", "Limiter", "Meter", "OnBehalfOf", "Operations", "Questions", "Queue", "Readiness", "Revocations",
-    "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables",
-    "TokenValidator", "Warmer",
+    "Leases", "Limiter", "Meter", "OnBehalfOf", "Operations", "Prefetch", "Questions", "Queue", "Readiness",
+    "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings",
+    "StoredAnswers", "Tables", "TokenValidator", "Warmer",
 }  # fmt: skip
 """What is made once."""
 
