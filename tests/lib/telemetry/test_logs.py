@@ -263,6 +263,14 @@ def own_texts() -> Iterator[str]:
                 yield from (one.value for one in node.args if isinstance(one, ast.Constant) and type(one.value) is str)
 
 
+@given(st.from_regex(logs._HARMLESS, fullmatch=True))
+@example("eyJabcdefghijklmno")
+@example("abearer token")
+def test_what_the_net_is_not_asked_about_would_pass_it(text: str) -> None:
+    """It is too short for a token, too plain for an assignment, and says nothing of what a bearer brings."""
+    assert logs._CREDENTIAL.sub("", text) == text
+
+
 def test_our_own_words_pass_the_net() -> None:
     """Whoever reads a log finds the line in the source."""
     texts = list(own_texts())
