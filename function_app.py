@@ -151,8 +151,7 @@ async def _served(
     req: func.HttpRequest, context: func.Context, route: str, handlers: Mapping[str, Handler[Gateway]]
 ) -> func.HttpResponse:
     response = await serve(gateway, _request(req, context, route), context.function_name, handlers, gateway.site)
-    gateway.exporting.soon()
-    gateway.prefetch.soon()
+    gateway.prefetch.soon(then=gateway.exporting.soon)
     return _http_response(response)
 
 

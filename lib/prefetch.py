@@ -10,7 +10,7 @@ would be safe from both sides.
 import asyncio
 import logging
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -39,22 +39,26 @@ class Prefetch:
     def __init__(self) -> None:
         self._names: Iterator[str] | None = None
 
-    def soon(self) -> None:
-        """Begins, where that has not happened, once what is under way has had its time."""
+    def soon(self, then: Callable[[], object]) -> None:
+        """Begins, where that has not happened, once what is under way has had its time; calls `then` when all is done.
+
+        That is for who imports in a thread: from then on nobody else does.
+        """
         if self._names is None:
             self._names = names()
-            asyncio.get_running_loop().call_later(AFTER_SECONDS, self._next, self._names)
+            asyncio.get_running_loop().call_later(AFTER_SECONDS, self._next, self._names, then)
 
-    def _next(self, left: Iterator[str]) -> None:
+    def _next(self, left: Iterator[str], then: Callable[[], object]) -> None:
         """Imports one. What cannot be imported is left to whoever needs it."""
         name = next(left, None)
         if name is None:
+            then()
             return
         try:
             import_module(name)
         except Exception as fault:  # noqa: BLE001  # whatever it is: nobody is waiting here
             _log.warning("a module cannot be imported", extra={"module_name": name, "fault": type(fault).__name__})
-        asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._next, left)
+        asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._next, left, then)
 
 
 def names() -> Iterator[str]:

@@ -1,8 +1,9 @@
 """When telemetry begins to leave, and when it is sent: never while somebody waits.
 
-The imports and the set-up take up to a second of a thread. The first reply of an instance does not wait for them: they
-begin when it is out. A run of a timer or of the queue has no caller, and waits for them before it begins and for what
-it has told when it is done, for a bounded time, since its instance may be gone soon afterwards.
+The imports and the set-up take up to a second of a thread. The first reply of an instance does not wait for them:
+they begin when it is out, and what `lib.prefetch` imports is there. A run of a timer or of the queue has no caller,
+and waits for them before it begins and for what it has told when it is done, for a bounded time, since its instance
+may be gone soon afterwards.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ import asyncio, sys
 from lib import prefetch
 prefetch.AFTER_SECONDS = prefetch.PAUSE_SECONDS = 0
 async def main():
-    prefetch.Prefetch().soon()
+    prefetch.Prefetch().soon(lambda: None)
     while not set(prefetch.names()) <= set(sys.modules):
         await asyncio.sleep(0.01)
 asyncio.run(main())
@@ -48,12 +48,12 @@ async def test_it_begins_once_not_before_the_reply_is_out_and_passes_over_what_f
     monkeypatch.setattr(prefetch, "names", lambda: iter(names()))
     monkeypatch.setattr(prefetch, "AFTER_SECONDS", 0)
     monkeypatch.setattr(prefetch, "PAUSE_SECONDS", 0)
-    fetching = Prefetch()
+    fetching, done = Prefetch(), asyncio.Event()
     with caplog.at_level(logging.WARNING):
-        fetching.soon()
-        fetching.soon()
+        fetching.soon(done.set)
+        fetching.soon(done.set)
         assert caplog.records == []
-        for _ in range(5):
-            await asyncio.sleep(0)
+        assert not done.is_set()
+        await asyncio.wait_for(done.wait(), 10)
     assert [vars(record)["module_name"] for record in caplog.records] == ["no_such_module"]
     assert begun == 1
