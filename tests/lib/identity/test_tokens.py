@@ -183,6 +183,7 @@ ATTACKS = {
     "zip": mint(claims(), zip="DEF"),
     "another key's signature": mint(claims(), key="other", kid="current"),
     "another payload under the signature": forge(GOOD).rpartition(".")[0] + "." + mint(claims()).rpartition(".")[2],
+    "a signature of a length that base64 never has": f"{mint(claims()).rpartition('.')[0]}.abcde",
     "claims that are a list": signed(GOOD, []),
     "claims that are no JSON": signed(GOOD, b"{"),
     "a claim twice": signed(GOOD, json.dumps(claims()).replace("{", '{"aud":"x",', 1).encode()),
