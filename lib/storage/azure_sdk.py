@@ -1,7 +1,8 @@
-"""How this room uses the Azure SDK's clients: short waits, no repeats but those asked for, no logs of theirs.
+"""How this room uses the Azure SDK's clients: short waits, no repeats but those asked for, no logs or spans of theirs.
 
 The SDK's own settings suit a batch job: 300 s for a connection, repeats over minutes, and a `Retry-After` obeyed
-however long it is. Its log lines hold addresses, and those name rows and secrets.
+however long it is. Its log lines hold addresses, and those name rows and secrets; what it would tell as spans,
+`one_call` tells.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from azure.core.exceptions import AzureError
+from azure.core.settings import settings as sdk_settings
 
 from lib.errors import StateUnavailable
 from lib.storage.rows import Conflict
@@ -30,6 +32,7 @@ would make outages out of cold starts.
 _log = logging.getLogger(__name__)
 _silent = logging.getLogger(f"{__name__}.http")
 _silent.disabled = True
+sdk_settings.tracing_enabled = False  # else each step of each call looks up whether somebody listens
 
 OPTIONS: dict[str, Any] = {
     "connection_timeout": 2,
