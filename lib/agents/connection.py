@@ -30,7 +30,7 @@ class Connection:
     def __init__(
         self, address: AgentAddress, http: httpx.AsyncClient, charge: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        self._address = address
+        self._url = httpx.URL(address.url)
         self._http = http
         self._charge = charge
 
@@ -72,7 +72,7 @@ class Connection:
         self, call: mcp.Call, headers: Mapping[str, str], waits: httpx.Timeout, told: HttpCall
     ) -> mcp.Reply:
         async with self._http.stream(
-            "POST", self._address.url, headers=headers, content=call.body, timeout=waits, follow_redirects=False
+            "POST", self._url, headers=headers, content=call.body, timeout=waits, follow_redirects=False
         ) as response:
             told.status = response.status_code
             reader = ReplyReader(call, response.status_code, response.headers)
