@@ -66,10 +66,11 @@ BELOW: dict[str, set[str]] = {
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 
 PARTS = {
-    "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ByQueue", "ByTask", "ClientCredential", "Conversations",
-    "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "Leases", "Limiter", "Meter",
-    "OnBehalfOf", "Operations", "Questions", "Queue", "Readiness", "Revocations", "RowKeys", "SafeShare", "Sealer",
-    "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables", "TokenValidator", "Warmer",
+    "AgentRegistry", "AnswerCache", "AsyncClient", "AsyncHTTPTransport", "Board", "ByQueue", "ByTask",
+    "ClientCredential", "Conversations", "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault",
+    "Leases", "Limiter", "Meter", "OnBehalfOf", "Operations", "Questions", "Queue", "Readiness", "Revocations",
+    "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings", "StoredAnswers", "Tables",
+    "TokenValidator", "Warmer",
 }  # fmt: skip
 """What is made once."""
 
