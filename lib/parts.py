@@ -245,13 +245,23 @@ class Parts:
 
 
 def http_client(connections: int) -> "httpx.AsyncClient":
-    """A pool of so many connections. Redirects and proxies are never followed, cookies never kept."""
+    """A client of such a pool. Redirects are never followed, cookies never kept."""
     import httpx
 
     return httpx.AsyncClient(
+        transport=http_transport(connections),
         follow_redirects=False,
         trust_env=False,
-        verify=ssl.create_default_context(),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # else one person's would go with the next's
+    )
+
+
+def http_transport(connections: int) -> "httpx.AsyncHTTPTransport":
+    """A pool of so many connections, past any proxy."""
+    import httpx
+
+    return httpx.AsyncHTTPTransport(
+        verify=ssl.create_default_context(),
+        trust_env=False,
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=32),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lib.agents.registry import AgentRegistry
 from lib.errors import GatewayError, NotFound, StateUnavailable
 from lib.limits.usage import Limits
-from lib.parts import Parts, http_client
+from lib.parts import Parts, http_transport
 from lib.readiness import Readiness
 from lib.traffic.gcra import Meter, Rate
 
@@ -40,9 +40,9 @@ class QuestionParts(Parts):
     """Everything between who asks and the answer."""
 
     @cached_property
-    def fabric_http(self) -> "httpx.AsyncClient":
+    def fabric_http(self) -> "httpx.AsyncHTTPTransport":
         """The pool of connections to Fabric: a place for each question that may be under way, and for discovery."""
-        return http_client(2 * self.settings.instance_concurrency * len(self.settings.agents))
+        return http_transport(2 * self.settings.instance_concurrency * len(self.settings.agents))
 
     @cached_property
     def limiter(self) -> "Limiter":

@@ -69,10 +69,10 @@ BELOW: dict[str, set[str]] = {
 """Which rooms and modules a room, or a module at the root of lib, may know beside itself."""
 
 PARTS = {
-    "AgentRegistry", "AnswerCache", "AsyncClient", "Board", "ByQueue", "ByTask", "ClientCredential",
-    "Conversations", "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault", "KnownTokens",
-    "Leases", "Limiter", "Meter", "OnBehalfOf", "Operations", "Prefetch", "Questions", "Queue", "Readiness",
-    "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings",
+    "AgentRegistry", "AnswerCache", "AsyncClient", "AsyncHTTPTransport", "Board", "ByQueue", "ByTask",
+    "ClientCredential", "Conversations", "DataAgent", "EntraClient", "Flows", "Idempotency", "KeyRing", "KeyVault",
+    "KnownTokens", "Leases", "Limiter", "Meter", "OnBehalfOf", "Operations", "Prefetch", "Questions", "Queue",
+    "Readiness", "Revocations", "RowKeys", "SafeShare", "Sealer", "Sessions", "SignIn", "SigningKeys", "Standings",
     "StoredAnswers", "Tables", "TokenValidator", "Warmer",
 }  # fmt: skip
 """What is made once."""

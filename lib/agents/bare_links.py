@@ -26,6 +26,8 @@ _PORT = r"(?::[0-9]+)?"
 _PATH = rf"(?:[/?#]{_REST}|/)"
 _SCHEMES = r"blob|data|file|intent|magnet|mailto|ms-[a-z-]{1,20}|sips?|sms|tel|view-source|xmpp"
 
+_SIGN = re.compile("[.:/@]")
+"""There is one in every address."""
 _BARE_LINK = re.compile(
     rf"(?<![\w+.-])[\w+.-]*+://(?:{_REST})?"
     rf"|(?<![^\W_])www\.(?:{_REST})?"
@@ -43,7 +45,7 @@ def split_links(text: str) -> Iterator[tuple[str, str]]:
 
     What follows an address is looked at anew: next to code it stands as at the beginning of a text.
     """
-    while found := _BARE_LINK.search(text):
+    while _SIGN.search(text) and (found := _BARE_LINK.search(text)):
         yield text[: found.start()], found[0]
         text = text[found.end() :]
     yield text, ""

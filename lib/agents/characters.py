@@ -16,6 +16,7 @@ JOINERS = "\u200c\u200d"
 
 _EMOJI = "\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 _KEYS = "#*0-9"
+_SELECTORS = "\ufe0e\ufe0f"
 _HIDDEN = (
     "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # controls, but for those that are white space
     "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
@@ -26,9 +27,11 @@ _HIDDEN = (
     f"{NONCHARACTERS}"
 )
 UNSEEN = re.compile(
-    f"[{_HIDDEN}]"
-    f"|(?<![{_EMOJI}{_KEYS}])[\ufe0e\ufe0f]"  # which choose between the two forms of an emoji
-    f"|(?<=[{_KEYS}])[\ufe0e\ufe0f](?!\u20e3)"  # or belong to a key
+    "[^\t-\r -~]"  # the rest of ASCII is seen: most texts are passed over by this alone
+    f"(?:(?<=[{_HIDDEN}])"
+    f"|(?<=[{_SELECTORS}])(?<![{_EMOJI}{_KEYS}].)"  # which choose between the two forms of an emoji
+    f"|(?<=[{_KEYS}][{_SELECTORS}])(?!\u20e3))",  # or belong to a key
+    re.DOTALL,
 )
 """What nobody sees; a reference such as `&#x202e;` brings it back when a text is read."""
 

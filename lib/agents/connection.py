@@ -1,6 +1,7 @@
 """The way to one agent: a message out, its reply in, and an error of our tree for everything that can go wrong between.
 
-The token goes to the agent's address and nowhere else; redirects are not followed.
+The token goes to the agent's address and nowhere else: redirects, cookies and the credentials of a `.netrc` are a
+matter of HTTP clients, and messages go over httpx's transport without one.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 
 import httpx
 
@@ -28,9 +30,9 @@ class Connection:
     """Sends messages to `address`. `charge` is awaited before each that brings a token, and may refuse it."""
 
     def __init__(
-        self, address: AgentAddress, http: httpx.AsyncClient, charge: Callable[[], Awaitable[None]] | None = None
+        self, address: AgentAddress, http: httpx.AsyncBaseTransport, charge: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        self._address = address
+        self._url = httpx.URL(address.url)
         self._http = http
         self._charge = charge
 
@@ -71,9 +73,9 @@ class Connection:
     async def _read(
         self, call: mcp.Call, headers: Mapping[str, str], waits: httpx.Timeout, told: HttpCall
     ) -> mcp.Reply:
-        async with self._http.stream(
-            "POST", self._address.url, headers=headers, content=call.body, timeout=waits, follow_redirects=False
-        ) as response:
+        timeouts = {"timeout": waits.as_dict()}
+        request = httpx.Request("POST", self._url, headers=headers, content=call.body, extensions=timeouts)
+        async with aclosing(await self._http.handle_async_request(request)) as response:
             told.status = response.status_code
             reader = ReplyReader(call, response.status_code, response.headers)
             async for part in response.aiter_raw():

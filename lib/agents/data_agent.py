@@ -56,7 +56,7 @@ class DataAgent:
     def __init__(  # noqa: PLR0913  # all but two have a default
         self,
         address: AgentAddress,
-        http: httpx.AsyncClient,
+        http: httpx.AsyncBaseTransport,
         *,
         name: str = "agent",
         width: int = WIDTH,

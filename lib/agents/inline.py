@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _GAP = re.compile("[\t-\r\x1c-\x1f\x85\u2028\u2029]")  # ends of lines, spelled out as references
+_SPACE = re.compile(r"\s")
 _SPECIAL = re.compile(
+    r"(?=[\\*\[\]~`|_<&#:])(?:"  # any other character is passed over by this alone
     r"[\\*\[\]~`|]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore within a word is no emphasis
     r"|<(?![\s\d=])"  # no tag begins with a blank, a digit or an equals sign
     r"|&(?=\#?\w+;)"
     r"|(?<!\S)\#"
-    r"|(?<=script):",  # javascript: and vbscript:
+    r"|(?<=script):)",  # javascript: and vbscript:
     re.IGNORECASE,
 )
 _ENTITIES = {  # where there are readers that do not heed a backslash
@@ -117,7 +119,7 @@ class InlineWriter:
 
     def _escape(self, text: str) -> str:
         """Markdown that reads as `text` and as nothing else."""
-        escaped = _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), re.sub(r"\s", " ", text))
+        escaped = _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _SPACE.sub(" ", text))
         begins_line = not self._markdown or self._markdown[-1].endswith("\n")
         return _BLOCK_START.sub(r"\1\\", escaped.lstrip()) if begins_line else escaped
 

@@ -18,6 +18,7 @@ from lib.agents.inline import InlineWriter
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
     from markdown_it.token import Token
 
 MAX_LENGTH = 64 * 1024
@@ -35,6 +36,8 @@ CUT = "The answer was too long and is cut here."
 
 _RULES = {"text-align:left": ":---", "text-align:center": ":---:", "text-align:right": "---:"}
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_MARK = re.compile(r"[\n\\`*_\[<&]")
+"""With one of these begins whatever is no text within a block."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,18 @@ def _parser() -> "MarkdownIt":
 
     parser = MarkdownIt("commonmark").enable("table").disable("html_block")
     parser.block.ruler.at("table", functools.partial(_bounded_table, table), {"alt": ["paragraph", "reference"]})
+    parser.core.ruler.at("inline", _inline)
     return parser
+
+
+def _inline(state: "StateCore") -> None:
+    """The parser's own rule for what is within a block, spared where that is words alone, as in most cells."""
+    for token in state.tokens:
+        if token.type == "inline" and token.content:
+            if _MARK.search(token.content):
+                token.children = state.md.inline.parse(token.content, state.md, state.env, [])
+            else:
+                token.children = [type(token)("text", "", 0, content=token.content)]
 
 
 def _bounded_table(

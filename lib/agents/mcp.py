@@ -21,7 +21,7 @@ MAX_BLOCKS = 32
 PROTOCOL = "2025-06-18"
 PROTOCOLS = frozenset({"2025-03-26", PROTOCOL, "2025-11-25"})
 
-
+_CLIENT = {"name": "fabric-data-agent-gateway", "version": "1"}
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _SESSION_ID = re.compile(r"[!-~]{1,512}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
@@ -96,9 +96,8 @@ class ToolResult:
 
 def initialize(call_id: str) -> Call:
     """The first message: which protocol we speak, that we know tasks, and who we are."""
-    client = {"name": "fabric-data-agent-gateway", "version": "1"}
     tasks: Mapping[str, Any] = {"requests": {"tools": {"call": {}}}}
-    params = {"protocolVersion": PROTOCOL, "capabilities": {"tasks": tasks}, "clientInfo": client}
+    params = {"protocolVersion": PROTOCOL, "capabilities": {"tasks": tasks}, "clientInfo": _CLIENT}
     return request(None, "initialize", params, call_id)
 
 
@@ -188,6 +187,7 @@ def _call(call_id: str, session: Session | None, message: Mapping[str, Any]) -> 
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
         "Accept-Encoding": "gzip",
+        "User-Agent": f"{_CLIENT['name']}/{_CLIENT['version']}",
         "x-ms-client-request-id": call_id,
     }
     if session:

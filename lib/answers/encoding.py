@@ -5,7 +5,7 @@ Where it has to be looked into (a table as CSV, a turn of a conversation) it is 
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from lib.agents.answer import Answer
@@ -26,7 +26,7 @@ class Encoded:
 
 def encode(answer: Answer) -> Encoded:
     """The answer as the API gives it."""
-    text = json.dumps(asdict(answer), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(answer, separators=(",", ":"), allow_nan=False, default=vars)
     return Encoded(text.encode(), answer.is_clarifying)
 
 

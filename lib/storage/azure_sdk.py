@@ -41,6 +41,7 @@ OPTIONS: dict[str, Any] = {
     "retry_total": 0,
     "permit_redirects": False,
     "use_env_settings": False,
+    "auto_request_id": False,
     "logger": _silent,
 }
 """Keyword arguments for every client.
@@ -48,6 +49,8 @@ OPTIONS: dict[str, Any] = {
 A connection outlives one lost packet, which TCP sends again after a second (RFC 6298, section 2), and a reply one slow
 moment of a service that mostly takes milliseconds, or of this instance. Of a service that is silent a write learns
 within 3 s and a read, with its repeat, within `CALL_SECONDS`; of one that refuses connections, at once.
+
+Nobody reads the ids that the SDK would give to requests: each a UUID of version 1, for which Linux locks a file.
 """
 
 ONCE_MORE: dict[str, Any] = {"retry_total": 1}

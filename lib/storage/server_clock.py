@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from statistics import median
 
 TOLERATED_SECONDS = 2.0
@@ -42,14 +43,10 @@ class ServerClock:
 
     def hear(self, date: str) -> None:
         """Takes in the `Date` of a reply that has just come; one that is malformed or without sense says nothing."""
-        try:
-            told = parsedate_to_datetime(date)
-        except (ValueError, TypeError):
-            return
-        if told.year not in SENSIBLE_YEARS:
+        written = _written(date)
+        if written is None:
             return
         self.heard += 1
-        written = told.replace(tzinfo=UTC).timestamp() + _HALF_A_SECOND  # whatever zone it names: it is always GMT
         self._offsets.append(written - self._local())
         if len(self._offsets) % 2:  # of an even number the median is a mean, which an odd reply would move
             offset = median(self._offsets)
@@ -58,3 +55,16 @@ class ServerClock:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self._local() + self._offset
+
+
+@lru_cache(maxsize=1)
+def _written(date: str) -> float | None:
+    """When a reply was written that has this `Date`, as all others of its second have; None where that makes no sense.
+
+    Whatever zone it names, it is always GMT.
+    """
+    try:
+        told = parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return None
+    return told.replace(tzinfo=UTC).timestamp() + _HALF_A_SECOND if told.year in SENSIBLE_YEARS else None

@@ -4,8 +4,8 @@ Full jitter spreads the callers of a peer that has just recovered
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The budget keeps retries a small part of
 all calls, so that they never become the load that keeps a peer down
 (https://sre.google/sre-book/handling-overload, "per-client retry budget"). What may be tried again is for the caller
-to know: only it can tell whether the first try had an effect. `tenacity` keeps the loop; it takes 15 ms to import,
-which only the first retried call pays.
+to know: only it can tell whether the first try had an effect. `tenacity` keeps the loop, from the first failure on:
+most calls have none, and a loop costs as much as a small call.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lib.errors import GatewayError
@@ -77,11 +78,19 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
     failure. The failure is raised as it is where that wait would take more than 10 s, or half of the time that is left,
     and where the `budget` has no retry left. Cancellation always passes. `peer` is whom metrics name.
     """
-    from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415  # see above
+    if budget:
+        budget.earn()
+    try:
+        return await call()
+    except on as fault:
+        failures = [fault]
 
-    def wait(state: "RetryCallState") -> float:
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
-        return max(uniform(0, longest), _retry_after(state))
+    from tenacity import AsyncRetrying, retry_if_exception_type  # noqa: PLC0415  # takes 15 ms, which most need not
+
+    async def attempt() -> T:  # the first one is told as it went
+        if failures:
+            raise failures.pop()
+        return await call()
 
     def stop(state: "RetryCallState") -> bool:
         pays = state.upcoming_sleep <= LONGEST_RETRY_AFTER and state.upcoming_sleep < deadline.remaining() / 2
@@ -93,20 +102,25 @@ async def retry[T](  # noqa: PLR0913  # its clockwork has defaults
             return True
         return False
 
-    async def attempt() -> T:  # tenacity awaits what is declared as a coroutine function, and only that
-        return await call()
-
-    if budget:
-        budget.earn()
-
-    def tell(state: "RetryCallState") -> None:
-        count(metrics.RETRIES, {"peer": peer, "result": "tried"})
-        _log.info("trying again", extra={"fault": type(_fault(state)).__name__, "attempt": state.attempt_number})
-
     retrying = AsyncRetrying(
-        sleep=sleep, wait=wait, stop=stop, retry=retry_if_exception_type(on), before_sleep=tell, reraise=True
+        sleep=sleep,
+        wait=partial(_wait, uniform),
+        stop=stop,
+        retry=retry_if_exception_type(on),
+        before_sleep=partial(_tell, peer),
+        reraise=True,
     )
     return await retrying(attempt)
+
+
+def _wait(uniform: Callable[[float, float], float], state: "RetryCallState") -> float:
+    longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
+    return max(uniform(0, longest), _retry_after(state))
+
+
+def _tell(peer: str, state: "RetryCallState") -> None:
+    count(metrics.RETRIES, {"peer": peer, "result": "tried"})
+    _log.info("trying again", extra={"fault": type(_fault(state)).__name__, "attempt": state.attempt_number})
 
 
 def _fault(state: "RetryCallState") -> BaseException | None:

@@ -234,7 +234,6 @@ async def test_what_the_doctor_opens_is_closed() -> None:
     await patient.queue.close()
     await patient.close()
     assert patient.gateway.http.is_closed
-    assert patient.gateway.fabric_http.is_closed
 
 
 @pytest.mark.parametrize("fault", [GatewayError(), ConsentRequired()])

@@ -71,7 +71,7 @@ def told() -> Told:
 @pytest.fixture
 def agent(upstream: Upstream, told: Told, clock: Clock) -> DataAgent:
     """The way to the agent."""
-    return DataAgent(ADDRESS, upstream.client(), notices=told, now=clock, sleep=clock.sleep)
+    return DataAgent(ADDRESS, upstream.transport(), notices=told, now=clock, sleep=clock.sleep)
 
 
 async def ask(agent: DataAgent, caller: str = "") -> str:
@@ -191,7 +191,7 @@ async def test_what_the_gateway_refuses_by_itself_shows_nothing_of_the_agent(
         assert rejected is None
         raise TimeoutError
 
-    agent = DataAgent(ADDRESS, upstream.client(), notices=told, now=clock, sleep=clock.sleep)
+    agent = DataAgent(ADDRESS, upstream.transport(), notices=told, now=clock, sleep=clock.sleep)
     upstream.plan("tools/call", BLOCKED)
     for _ in range(2):
         with pytest.raises(CapacityExceeded):
@@ -199,7 +199,7 @@ async def test_what_the_gateway_refuses_by_itself_shows_nothing_of_the_agent(
     assert upstream.methods.count("tools/call") == 1
     with pytest.raises(DeadlineExceeded):
         await agent.discover(no_token, soon(), good_for=2 * DISCOVERY_TTL)
-    poor = DataAgent(ADDRESS, upstream.client(), notices=told, charge=unaffordable, now=clock)
+    poor = DataAgent(ADDRESS, upstream.transport(), notices=told, charge=unaffordable, now=clock)
     with pytest.raises(RateLimited):
         await ask(poor)
     assert told.health == []
@@ -223,7 +223,7 @@ async def test_what_is_known_for_long_enough_is_not_found_out_again(
     assert [seconds for _, seconds in told.discoveries] == [DISCOVERY_TTL] * 2
     elsewhere = Upstream()
     told.notice = Notice(0, told.discoveries[0][0], 360)
-    other = DataAgent(ADDRESS, elsewhere.client(), notices=told, now=clock)
+    other = DataAgent(ADDRESS, elsewhere.transport(), notices=told, now=clock)
     await other.discover(tokens, soon(), good_for=360)
     assert elsewhere.methods == []
     await other.discover(tokens, soon(), good_for=361)

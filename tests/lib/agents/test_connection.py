@@ -35,7 +35,7 @@ async def initialize(
 
 async def test_a_message_goes_to_the_address_with_the_token_and_an_id_of_its_own(upstream: Upstream) -> None:
     """What is read is the reply to it."""
-    connection = Connection(ADDRESS, upstream.client())
+    connection = Connection(ADDRESS, upstream.transport())
     assert await initialize(connection) == mcp.Session("2025-06-18")
     await initialize(connection)
     first, second = upstream.requests
@@ -49,7 +49,7 @@ async def test_a_reply_in_events_is_left_once_it_is_there(upstream: Upstream) ->
     upstream.plan(
         "initialize", lambda call_id: in_events(answer(call_id, {"protocolVersion": "2025-06-18"}), "x" * 999)
     )
-    assert await initialize(Connection(ADDRESS, upstream.client())) == mcp.Session("2025-06-18")
+    assert await initialize(Connection(ADDRESS, upstream.transport())) == mcp.Session("2025-06-18")
 
 
 async def test_without_a_token_none_is_sent_and_nothing_is_charged(upstream: Upstream) -> None:
@@ -58,7 +58,7 @@ async def test_without_a_token_none_is_sent_and_nothing_is_charged(upstream: Ups
     async def charge() -> None:
         raise RateLimited("app", retry_after=1)
 
-    connection = Connection(ADDRESS, upstream.client(), charge)
+    connection = Connection(ADDRESS, upstream.transport(), charge)
     upstream.plan("initialize", sample("token-missing"))
     with pytest.raises(FabricTokenRejected):
         await initialize(connection, None)
@@ -89,7 +89,7 @@ async def test_each_failure_says_whether_the_message_went_out(
     """Never sent, sent and not answered in time, or broken on the way."""
     upstream.plan("initialize", fault)
     with pytest.raises(GatewayError) as failed:
-        await initialize(Connection(ADDRESS, upstream.client()))
+        await initialize(Connection(ADDRESS, upstream.transport()))
     assert type(failed.value) is expected
 
 
@@ -97,7 +97,7 @@ async def test_a_token_that_no_header_can_hold_is_not_told(upstream: Upstream) -
     """The library's error would quote it."""
     token = "secr\u00e9t"
     with pytest.raises(ServerFault) as failed:
-        await initialize(Connection(ADDRESS, upstream.client()), token)
+        await initialize(Connection(ADDRESS, upstream.transport()), token)
     told = "".join(traceback.format_exception(failed.value))
     assert token not in told
     assert repr(token)[1:-1] not in told
@@ -106,17 +106,16 @@ async def test_a_token_that_no_header_can_hold_is_not_told(upstream: Upstream) -
 
 
 async def test_a_redirect_leads_nowhere(upstream: Upstream) -> None:
-    """Whatever the client would do by itself."""
+    """The token stays here."""
     upstream.plan("initialize", (307, {"location": "https://evil.example/"}, b""))
-    async with httpx.AsyncClient(transport=httpx.MockTransport(upstream), follow_redirects=True) as careless:
-        with pytest.raises(ServerFault):
-            await initialize(Connection(ADDRESS, careless))
+    with pytest.raises(ServerFault):
+        await initialize(Connection(ADDRESS, upstream.transport()))
     assert [str(request.url) for request in upstream.requests] == [URL]
 
 
 async def test_each_hop_has_its_own_time_or_what_is_left(upstream: Upstream, clock: Clock) -> None:
     """Connecting is short, the answer may take all of it; past the deadline nothing is sent."""
-    connection = Connection(ADDRESS, upstream.client())
+    connection = Connection(ADDRESS, upstream.transport())
     for seconds in (100, 2):
         await initialize(connection, deadline=Deadline.after(seconds, clock))
     with pytest.raises(DeadlineExceeded):
@@ -145,10 +144,10 @@ async def test_a_reply_that_unfolds_holds_nobody_up() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(reply)) as http:
-        other = asyncio.create_task(others())
-        session = await Connection(ADDRESS, http).exchange(mcp.initialize, mcp.session_from, None, soon())
-        other.cancel()
+    other = asyncio.create_task(others())
+    connection = Connection(ADDRESS, httpx.MockTransport(reply))
+    session = await connection.exchange(mcp.initialize, mcp.session_from, None, soon())
+    other.cancel()
     assert session == mcp.Session("2025-06-18")
     assert turns >= MAX_BODY // STEP - 1
 

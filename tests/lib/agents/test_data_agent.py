@@ -315,9 +315,8 @@ async def test_redirects_are_not_followed() -> None:
     """A token sent to where a reply points would be a token given away."""
     upstream = Upstream()
     upstream.plan("tools/call", (307, {"location": "https://evil.example/"}, b""))
-    async with httpx.AsyncClient(transport=httpx.MockTransport(upstream), follow_redirects=True) as careless:
-        with pytest.raises(AgentUnavailable):
-            await DataAgent(ADDRESS, careless).ask("1", Tokens(), soon(), itself)
+    with pytest.raises(AgentUnavailable):
+        await upstream.agent().ask("1", Tokens(), soon(), itself)
     assert {str(request.url) for request in upstream.requests} == {URL}
     assert upstream.methods.count("tools/call") == 1
 
@@ -369,8 +368,8 @@ async def test_a_stream_that_stays_open_is_left_once_the_answer_is_there() -> No
 
         return httpx.Response(200, headers=headers, content=parts())
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(endless)) as http:
-        assert (await DataAgent(ADDRESS, http).ask("1", Tokens(), soon(), itself)).text == "42"
+    agent = DataAgent(ADDRESS, httpx.MockTransport(endless))
+    assert (await agent.ask("1", Tokens(), soon(), itself)).text == "42"
 
 
 async def test_a_body_without_end_is_not_read_to_its_end() -> None:
@@ -388,9 +387,8 @@ async def test_a_body_without_end_is_not_read_to_its_end() -> None:
             return httpx.Response(200, headers={"content-type": "application/json"}, content=parts())
         return await upstream(request)
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(flood)) as http:
-        with pytest.raises(AgentFailed):
-            await DataAgent(ADDRESS, http).ask("1", Tokens(), soon(), itself)
+    with pytest.raises(AgentFailed):
+        await DataAgent(ADDRESS, httpx.MockTransport(flood)).ask("1", Tokens(), soon(), itself)
     assert sent == MAX_BODY + 2**20
 
 
@@ -468,7 +466,7 @@ class Till:
 def charged_agent(upstream: Upstream, till: Till) -> DataAgent:
     """An agent whose calls are charged."""
     clock = Clock()
-    return DataAgent(ADDRESS, upstream.client(), charge=till, now=clock, sleep=clock.sleep)
+    return DataAgent(ADDRESS, upstream.transport(), charge=till, now=clock, sleep=clock.sleep)
 
 
 async def test_each_call_is_charged_and_its_repeat_again() -> None:
@@ -503,7 +501,7 @@ async def test_a_refusal_here_is_nobody_elses() -> None:
         if refusals:
             raise refusals.pop()
 
-    agent = DataAgent(ADDRESS, Upstream().client(), charge=charge)
+    agent = DataAgent(ADDRESS, Upstream().transport(), charge=charge)
     asking = [asyncio.create_task(agent.ask(f"{number}", Tokens(), soon(), itself)) for number in range(2)]
     for _ in range(20):  # both get as far as they can
         await asyncio.sleep(0)

@@ -39,7 +39,7 @@ class Peer:
         """The way to this server, on a port of its own."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, httpx.AsyncClient(trust_env=False) as http:
+        async with server, httpx.AsyncHTTPTransport(trust_env=False) as http:
             yield agent_at(port, http)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +67,7 @@ class Peer:
                 await reply(writer, (202, {}, b""))
 
 
-def agent_at(port: int, http: httpx.AsyncClient) -> DataAgent:
+def agent_at(port: int, http: httpx.AsyncHTTPTransport) -> DataAgent:
     """The way to an agent on this machine."""
     clock = Clock()
     return DataAgent(AgentAddress(f"http://127.0.0.1:{port}/", "w", "a", translated=False), http, sleep=clock.sleep)
@@ -203,7 +203,7 @@ async def test_an_open_stream_is_left_behind() -> None:
 
 async def test_nobody_there_is_tried_three_times(unused_tcp_port: int) -> None:
     """Where nothing listens the agent cannot be reached, and that is all."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncHTTPTransport(trust_env=False) as http:
         with pytest.raises(Unreached):
             await agent_at(unused_tcp_port, http).ask("1", Tokens(), soon(), itself)
         with pytest.raises(Unreached):

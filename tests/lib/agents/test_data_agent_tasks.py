@@ -97,7 +97,7 @@ async def test_what_another_instance_has_found_out_counts(upstream: Upstream, cl
             tool = Tool("DataAgent_Sales", "userQuestion", "0" * 64, tasks=True)
             return Notice(discovery=Discovery(Session("2025-06-18", tasks=True), tool), discovery_seconds=60)
 
-    agent = DataAgent(ADDRESS, upstream.client(), notices=Told(), now=clock, sleep=clock.sleep)
+    agent = DataAgent(ADDRESS, upstream.transport(), notices=Told(), now=clock, sleep=clock.sleep)
     assert await agent.is_known_to_grant_tasks()
     assert await agent.grants_tasks(Tokens(), soon())
     assert upstream.methods == []

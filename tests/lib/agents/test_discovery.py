@@ -31,7 +31,7 @@ async def upstream() -> Upstream:
 @pytest.fixture
 def discoveries(upstream: Upstream, clock: Clock) -> Discoveries:
     """What is known of it: nothing yet."""
-    connection = Connection(ADDRESS, upstream.client())
+    connection = Connection(ADDRESS, upstream.transport())
     return Discoveries(connection, partial(retry, sleep=clock.sleep), ttl=TTL, now=clock)
 
 

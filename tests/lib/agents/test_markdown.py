@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from lib.agents.markdown import (
@@ -158,6 +159,13 @@ def test_tokens_are_no_more_than_the_text_is_long(pattern: str) -> None:
     """Reading costs as much as the text is long, and never as much as it claims to be."""
     tokens, _ = parse((pattern * MAX_LENGTH)[:MAX_LENGTH])
     assert size_of(tokens) <= 2 * MAX_LENGTH
+
+
+@given(st.text(st.sampled_from(" \ta1!#$&()*-.:;<=>[\\]_`{|}~\n\xa0"), max_size=40))
+@example("# a-b: 1.5 % {c} ~d~ (e)!\n\n|f]|$g|\n|-|-|\n||=h|\n")
+def test_words_without_a_mark_are_read_as_the_parser_reads_them(source: str) -> None:
+    """They go past its rules, which would make one text of them."""
+    assert parse(source)[0] == MarkdownIt("commonmark").enable("table").disable("html_block").parse(source)
 
 
 def test_what_is_cut_is_in_no_list_of_values() -> None:

@@ -43,6 +43,7 @@ def test_initialize_says_which_protocol_we_speak() -> None:
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
         "Accept-Encoding": "gzip",
+        "User-Agent": "fabric-data-agent-gateway/1",
         "x-ms-client-request-id": "c1",
     }
 

@@ -23,7 +23,7 @@ def discoveries(upstream: Upstream) -> Discoveries:
     """What is known of it, which is nothing."""
     clock = Clock()
     again = partial(retry, sleep=clock.sleep)
-    return Discoveries(Connection(ADDRESS, upstream.client()), again, ttl=600, now=clock)
+    return Discoveries(Connection(ADDRESS, upstream.transport()), again, ttl=600, now=clock)
 
 
 def told(name: str, schema_hash: str = "hash") -> Discovery:

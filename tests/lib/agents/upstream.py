@@ -113,14 +113,14 @@ class Upstream:
         async with self._arrival:
             await self._arrival.wait_for(lambda: self.methods.count(method) >= count)
 
-    def client(self) -> httpx.AsyncClient:
-        """A client whose every request comes here."""
-        return httpx.AsyncClient(transport=httpx.MockTransport(self), trust_env=False)
+    def transport(self) -> httpx.MockTransport:
+        """A transport whose every request comes here."""
+        return httpx.MockTransport(self)
 
     def agent(self, clock: Clock | None = None, **more: Any) -> DataAgent:
         """The way to this agent."""
         clock = clock or Clock()
-        return DataAgent(ADDRESS, self.client(), now=clock, sleep=clock.sleep, **more)
+        return DataAgent(ADDRESS, self.transport(), now=clock, sleep=clock.sleep, **more)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """One reply."""

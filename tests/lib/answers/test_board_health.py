@@ -161,7 +161,7 @@ async def test_many_instances_probe_an_agent_once_in_five_minutes(agent: str, cl
     upstream = Upstream()
     upstream.plan("initialize", *[STRANGER] * 3)
     fleet = [
-        Readiness({}, {agent: DataAgent(ADDRESS, upstream.client(), notices=instance(), now=clock).check}, clock)
+        Readiness({}, {agent: DataAgent(ADDRESS, upstream.transport(), notices=instance(), now=clock).check}, clock)
         for _ in range(3)
     ]
     for seconds in range(0, 2 * HEALTH_SECONDS + 1, AGENT_SECONDS):
@@ -175,7 +175,7 @@ async def test_the_last_real_outcome_goes_before_a_probe(agent: str, clock: Cloc
     upstream = Upstream()
 
     def one() -> DataAgent:
-        return DataAgent(ADDRESS, upstream.client(), name=agent, notices=instance(), now=clock, sleep=clock.sleep)
+        return DataAgent(ADDRESS, upstream.transport(), name=agent, notices=instance(), now=clock, sleep=clock.sleep)
 
     serving = one()
     upstream.plan("tools/call", (500, {}, b""))

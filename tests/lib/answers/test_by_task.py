@@ -400,7 +400,7 @@ async def test_while_entra_is_away_or_the_apps_calls_are_used_up_nothing_changes
     async def used_up() -> None:
         raise RateLimited("app", retry_after=9)
 
-    charged = DataAgent(ADDRESS, upstream.client(), charge=used_up, now=clock, sleep=clock.sleep)
+    charged = DataAgent(ADDRESS, upstream.transport(), charge=used_up, now=clock, sleep=clock.sleep)
     clock.advance(5)
     assert (await by_task.look(operation, charged, Tokens())).state == "running"
     assert "tasks/get" not in upstream.methods

@@ -117,7 +117,7 @@ class Instance:
         clock = self.clock
         board = Board(tables, name, ADDRESS.url, now=clock, clock=clock)
         return DataAgent(
-            ADDRESS, upstream.client(), name=name, notices=board, charge=self._charge, now=clock, sleep=clock.sleep
+            ADDRESS, upstream.transport(), name=name, notices=board, charge=self._charge, now=clock, sleep=clock.sleep
         )
 
     async def _charge(self) -> None:
