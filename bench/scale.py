@@ -31,6 +31,13 @@ FRESH_SECONDS = 30
 """For so long an instance believes a standing, and what is told of an agent."""
 FABRIC_CALLS = 200
 """A minute for each identity (https://learn.microsoft.com/rest/api/fabric/articles/throttling)."""
+ANSWER_UNITS = 400
+"""Capacity units times seconds of one answer, in Microsoft's example (2,000 tokens in, 500 out), without the query's
+own; use is spread over 24 hours (https://learn.microsoft.com/fabric/fundamentals/data-agent-consumption)."""
+CAPACITIES = (2, 8, 64, 512, 2048)
+"""Fabric's F SKUs, which are called by their units."""
+QUESTIONS_A_DAY = 20
+"""Of one person."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def sections(assumed: Assumed) -> Iterator[str]:
     yield _instances(assumed)
     yield _storage()
     yield _fabric()
+    yield _capacities()
     yield _crowds()
     yield _one_of_all()
 
@@ -111,8 +119,8 @@ def _storage() -> str:
         [name, calls, ACCOUNT_CALLS / calls if calls else "no limit", PARTITION_CALLS / 2 if calls > 1 else "–"]
         for name, calls in CALLS.items()
     ]
-    shared = [[count, count / FRESH_SECONDS, 2 * count / FRESH_SECONDS] for count in (5, 40, 1000)]
-    heads = ["instances", "reads a second of an agent's partition", "of the two rows of revocation"]
+    shared = [[count, count / FRESH_SECONDS] for count in (5, 40, 1000)]
+    heads = ["instances", "reads a second of an agent's partition, and of a tenant's"]
     return "\n\n".join(
         [
             _titled("Table Storage, by the question", head, rows),
@@ -126,6 +134,17 @@ def _fabric() -> str:
     head = ["people, one question a minute each", *(f"{share:.0%} kept" for share in shares)]
     rows = [[count, *(count * (1 - share) for share in shares)] for count in people]
     return _titled(f"Calls a minute to Fabric as one identity, which has {FABRIC_CALLS}", head, rows)
+
+
+def _capacities() -> str:
+    shares = (0, 0.5, 0.9)
+    head = ["capacity", "questions a second", "questions a day", *(f"people, {share:.0%} kept" for share in shares)]
+    rows = []
+    for units in CAPACITIES:
+        daily = units * 86_400 / ANSWER_UNITS
+        people = (daily / QUESTIONS_A_DAY / (1 - share) for share in shares)
+        rows.append([f"F{units}", units / ANSWER_UNITS, daily, *people])
+    return _titled(f"What a Fabric capacity answers, by people who ask {QUESTIONS_A_DAY} questions a day", head, rows)
 
 
 def _crowds() -> str:

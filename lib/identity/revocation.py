@@ -1,7 +1,7 @@
 """Revocation: from a moment on, nothing that was issued before it counts, neither tokens nor sessions.
 
-The moment is `valid_after` in the row `standing` of a principal, of a tenant or of everybody, whichever is latest. A
-known moment is used for 30 s, and for 5 min while Table Storage is away; where none is known then, nobody gets in.
+The moment is `valid_after` in the row `standing` of a principal or of a tenant, whichever is later. A known moment is
+used for 30 s, and for 5 min while Table Storage is away; where none is known then, nobody gets in.
 Entra dates tokens back by up to 5 min, so who revokes everything waits that long for a token that counts again.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lib.storage.standings import Standing, Standings
 
 EVERY = "*"
-"""Stands for every principal of a tenant, or for every tenant."""
+"""Stands for every principal of a tenant."""
 FRESH_SECONDS = 30
 OUTAGE_SECONDS = 300
 KEPT_SECONDS = 2 * 24 * 3600
@@ -44,14 +44,14 @@ class Revocations:
 
         `at_once` is for who must not be 30 s late: the principal's own row is read again.
         """
+        own = await self._keys.partition(tenant_id, object_id)
+        everybody = await self._keys.partition(tenant_id, EVERY)
         if at_once:
-            await self._standings.read(await self._keys.partition(tenant_id, object_id))
-        scopes = ((tenant_id, object_id), (tenant_id, EVERY), (EVERY, EVERY))
-        partitions = [await self._keys.partition(*scope) for scope in scopes]
-        moments = [moment for partition in partitions if (moment := self._known(partition)) is not None]
-        if len(moments) < len(scopes):  # a gather makes tasks, and most requests need none
-            moments = await asyncio.gather(*map(self._latest, partitions))
-        return max(moments)
+            await self._standings.read(own)
+        persons, tenants = self._known(own), self._known(everybody)
+        if persons is not None and tenants is not None:  # a gather makes tasks, and most requests need none
+            return max(persons, tenants)
+        return max(await asyncio.gather(self._latest(own), self._latest(everybody)))
 
     async def revoke(self, tenant_id: str, object_id: str = EVERY) -> None:
         """From now on nothing issued before counts: for the principal, or for every one of the tenant."""

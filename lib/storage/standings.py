@@ -1,4 +1,4 @@
-"""The row `standing` of a principal, of a tenant or of everybody, as it was last read or written here.
+"""The row `standing` of a principal or of a tenant, as it was last read or written here.
 
 Several rules live in that one row (from when on tokens count, how much was asked), so that a request reads and writes
 it once for all of them. What is remembered is never older than what it replaces: a slow read that began before a

@@ -19,7 +19,7 @@ def counted() -> Iterator[dict[str, Calls]]:
 def test_calls_are_as_few_as_is_promised(counted: dict[str, Calls]) -> None:
     """Of storage, Entra and Fabric, and how many questions the agent has heard."""
     assert {name: calls.numbers for name, calls in counted.items()} == {
-        "the first of an instance": (8, 3, 1, 1),
+        "the first of an instance": (7, 3, 1, 1),
         "health": (0, 0, 0, 0),
         "rejected": (0, 0, 0, 0),
         "cached, bearer": (0, 0, 0, 0),
