@@ -13,7 +13,7 @@ from bench.running import DELAYS, SHARED, NotRun, Running, gateway, nothing
 from bench.stage import Agent, Stage
 
 CLIENTS = (1, 8, 32, 128)
-SECONDS, WARM = 1.5, 8
+SECONDS, WARM = 1.0, 8
 QUESTION = "What are the total sales by month?"
 MIX, SHORT_MIX, KINDS, MIX_CLIENTS, MIX_DELAY, SEED = 1000, 200, 100, 32, 50, 20261125
 _MIXED = (
@@ -106,7 +106,7 @@ def _loads(running: Running, delays: Iterable[int], questions: Questions) -> tup
     """One load for each number of clients and time of the agent's; and ms of CPU for a reply of an agent at once."""
     loads, spent = {}, 0.0
     for delay in delays:
-        began, seconds = running.processor_seconds(), max(SECONDS, 1.5 * delay / 1000)
+        began, seconds = running.processor_seconds(), max(SECONDS, 1.25 * delay / 1000)
         target = running.targets[delay]
         loads[delay] = [asyncio.run(drive(target, questions(), clients, seconds)) for clients in CLIENTS]
         if delay == 0:
