@@ -17,7 +17,7 @@ from typing import Any
 type Make = Callable[[int, str], bytes]
 """The request of a client (by its number) with a question."""
 
-LONGEST_WAIT = 6
+LONGEST_WAIT = 4
 """Seconds for what is under way when the time is over: whoever has no reply by then has none."""
 _REFUSED = (b'"isError":true', b'"error":')
 
