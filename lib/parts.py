@@ -245,7 +245,7 @@ class Parts:
 
 
 def http_client(connections: int) -> "httpx.AsyncClient":
-    """A client of such a pool. Redirects are never followed, cookies never kept."""
+    """A client with a pool of so many connections. Redirects and proxies are never followed, cookies never kept."""
     import httpx
 
     return httpx.AsyncClient(

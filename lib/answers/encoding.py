@@ -26,6 +26,7 @@ class Encoded:
 
 def encode(answer: Answer) -> Encoded:
     """The answer as the API gives it."""
+    # all that a dataclass has is its fields, so `vars` is `asdict` without the copy
     text = json.dumps(answer, separators=(",", ":"), allow_nan=False, default=vars)
     return Encoded(text.encode(), answer.is_clarifying)
 
